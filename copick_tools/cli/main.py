@@ -1,0 +1,40 @@
+"""The command ``popsicle``."""
+
+from __future__ import annotations
+
+import click
+
+from copick_tools import __version__
+from copick_tools.cli import output
+from copick_tools.cli.base import CONTEXT, LazyGroup
+
+COMMANDS = {
+    "tasks": ("Look", "copick_tools.cli.tasks:tasks", "Benchmark tasks: splits, objects, how they are scored."),
+    "models": ("Look", "copick_tools.cli.models:models", "Model families: sizes, licenses, what to install."),
+    "doctor": ("Look", "copick_tools.cli.doctor:doctor", "Versions, devices, extras, and what to install next."),
+    "simulate": ("Prepare", "copick_tools.cli.simulate:simulate", "Make a project of simulated tomograms."),
+    "import": ("Prepare", "copick_tools.cli.importing:import_", "Make a project from tomogram files and picks."),
+    "targets": ("Prepare", "copick_tools.cli.targets:targets", "Paint dense targets from picks."),
+    "train": ("Model", "copick_tools.cli.train:train", "Train a model from a recipe."),
+    "segment": ("Predict", "copick_tools.cli.segment:segment", "Tomograms to segmentations."),
+    "localize": ("Predict", "copick_tools.cli.localize:localize", "Tomograms straight to picks."),
+    "pick": ("Predict", "copick_tools.cli.pick:pick", "Segmentations to picks."),
+    "evaluate": ("Score", "copick_tools.cli.evaluate:evaluate", "Score picks against reference picks."),
+    "report": ("Score", "copick_tools.cli.report:report", "One HTML file from evaluations."),
+    "demo": ("Share", "copick_tools.cli.demo:demo", "The whole path on simulated data, in minutes."),
+}
+
+
+@click.group(cls=LazyGroup, lazy=COMMANDS, context_settings=CONTEXT)
+@click.version_option(__version__, prog_name="popsicle")
+def popsicle() -> None:
+    """CryoET machine learning on copick: where are the particles, what is which compartment.
+
+    Commands that work on a project take it by -c/--config or the variable COPICK_CONFIG.
+    """
+
+
+def main() -> None:
+    """Entry point."""
+    output.take_stdout()
+    popsicle(prog_name="popsicle")

@@ -1,0 +1,37 @@
+"""Options that mean the same in every command."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+config = click.option(
+    "-c",
+    "--config",
+    type=click.Path(path_type=Path),
+    envvar="COPICK_CONFIG",
+    show_envvar=True,
+    required=True,
+    help="The project's copick.json, or its folder.",
+)
+config_or_files = click.option(
+    "-c",
+    "--config",
+    type=click.Path(path_type=Path),
+    envvar="COPICK_CONFIG",
+    show_envvar=True,
+    help="The project's copick.json, or its folder.",
+)
+run_names = click.option(
+    "-r", "--run-names", "run_names", multiple=True, metavar="NAME", help="Only this run; repeat for more."
+)
+split = click.option("--split", metavar="NAME", help="Only the runs of this split.")
+workers = click.option("-w", "--workers", type=click.IntRange(1), default=1, help="Processes.")
+overwrite = click.option("--overwrite/--no-overwrite", default=False, help="Make finished outputs again.")
+as_json = click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout.")
+dry_run = click.option("--dry-run", is_flag=True, help="Say what would be done, and do nothing.")
+settings = click.option(
+    "-s", "--set", "settings", multiple=True, metavar="KEY=VALUE", help="Change a key of the recipe."
+)
+device = click.option("--device", default="auto", metavar="auto|cpu|cuda|cuda:1|mps", help="Where to compute.")

@@ -1,0 +1,116 @@
+"""The one place that writes: results to the real stdout, words and progress to stderr."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import logging
+import sys
+from collections.abc import Callable, Iterable, Iterator
+from typing import TYPE_CHECKING, Any, TextIO
+
+if TYPE_CHECKING:
+    from copick_tools.types import RunResult
+
+_stdout: TextIO | None = None
+_quiet = False
+
+
+def take_stdout() -> None:
+    """Keep the real stdout for results; whatever else prints (copick, nnU-Net, …) goes to stderr."""
+    global _stdout
+    _stdout, sys.stdout = sys.stdout, sys.stderr
+
+
+def configure(*, quiet: bool, debug: bool) -> None:
+    """Our own logger on stderr: words, unless ``quiet``."""
+    global _quiet
+    _quiet = quiet
+    log = logging.getLogger("copick_tools")
+    log.propagate = False
+    log.handlers = [_Handler()]
+    log.setLevel(logging.DEBUG if debug else logging.ERROR if quiet else logging.INFO)
+
+
+class _Handler(logging.Handler):
+    def emit(self, record: logging.LogRecord) -> None:
+        prefix = f"{record.levelname.capitalize()}: " if record.levelno >= logging.WARNING else ""
+        words(prefix + self.format(record))
+
+
+def result(text: str) -> None:
+    """A result, on stdout."""
+    stream = _stdout or sys.stdout
+    stream.write(text + "\n")
+    stream.flush()
+
+
+def document(content: Any) -> None:
+    """One JSON document, on stdout. content: a pydantic model or plain data."""
+    if hasattr(content, "model_dump_json"):
+        result(content.model_dump_json(indent=2, by_alias=True))
+    else:
+        result(json.dumps(content, indent=2, allow_nan=False))
+
+
+def words(text: str) -> None:
+    """Words for a person, on stderr."""
+    sys.stderr.write(text + "\n")
+    sys.stderr.flush()
+
+
+def note(text: str) -> None:
+    """Words that ``-q`` silences."""
+    if not _quiet:
+        words(text)
+
+
+def failure(message: str, hint: str | None) -> None:
+    """An error and what to do about it."""
+    words(f"Error: {message}")
+    if hint:
+        words(f"Hint: {hint}")
+
+
+def table(rows: Iterable[Iterable[object]], header: Iterable[str]) -> None:
+    """A table with aligned columns, on stdout; numbers to the right."""
+    grid = [[str(cell) for cell in header], *([str(cell) for cell in row] for row in rows)]
+    widths = [max(len(row[column]) for row in grid) for column in range(len(grid[0]))]
+    for row in grid:
+        cells = [cell.rjust(width) if _numeric(cell) else cell.ljust(width) for cell, width in zip(row, widths)]
+        result("  ".join(cells).rstrip())
+
+
+def _numeric(cell: str) -> bool:
+    return cell.replace(".", "", 1).replace("-", "", 1).isdigit()
+
+
+@contextlib.contextmanager
+def progress(label: str) -> Iterator[Callable[[int, int], None]]:
+    """A bar on stderr, moved by calls of (done, total); none if stderr is no terminal, or with ``-q``."""
+    if _quiet or not sys.stderr.isatty():
+        yield lambda done, total: None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True)) as bar:
+        task = bar.add_task(label, total=None)
+        yield lambda done, total: bar.update(task, completed=done, total=total)
+
+
+def follow(label: str, results: Iterable[RunResult], total: int) -> list[RunResult]:
+    """Walk through the runs with a progress bar, saying what was skipped and what failed as it happens."""
+    seen: list[RunResult] = []
+    with progress(label) as move:
+        move(0, total)
+        for outcome in results:
+            seen.append(outcome)
+            move(len(seen), total)
+            if outcome.status == "failed":
+                words(f"run {outcome.run} failed: {outcome.error}" + (f" ({outcome.hint})" if outcome.hint else ""))
+    counts = {status: sum(r.status == status for r in seen) for status in ("done", "skipped", "failed")}
+    extra = " (finished already; --overwrite makes them again)" if counts["skipped"] else ""
+    note(f"{label}: {counts['done']} done, {counts['skipped']} skipped{extra}, {counts['failed']} failed")
+    return seen

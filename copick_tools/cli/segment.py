@@ -1,0 +1,60 @@
+"""popsicle segment"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from copick_tools.cli import options
+from copick_tools.cli.base import Command
+from copick_tools.cli.walking import walk
+
+
+@click.command(cls=Command)
+@click.argument("checkpoint", type=click.Path(path_type=Path))
+@options.config
+@click.option("-i", "--input", "tomogram", metavar="TOMOGRAM", required=True, help="For example wbp@10.012.")
+@click.option(
+    "-o",
+    "--output",
+    "segmentation",
+    metavar="SEGMENTATION",
+    required=True,
+    help="For example cells:unet/1?multilabel=true.",
+)
+@click.option("--threshold", type=float, help="Least probability of not being background. [default: the recipe's]")
+@options.run_names
+@options.split
+@options.device
+@options.overwrite
+@options.as_json
+def segment(
+    checkpoint: Path,
+    config: Path,
+    tomogram: str,
+    segmentation: str,
+    threshold: float | None,
+    run_names: tuple[str, ...],
+    split: str | None,
+    device: str,
+    overwrite: bool,
+    as_json: bool,
+) -> None:
+    """Label the voxels of a project's tomograms with CHECKPOINT.
+
+    \b
+    popsicle segment best.ckpt -c sim/copick.json -i wbp@10.012 -o "unet:unet/1?multilabel=true" --split test
+    See also: popsicle pick, popsicle localize
+    """
+    from copick_tools.data import splits, uris
+    from copick_tools.data.project import open_project
+
+    source, target = uris.tomogram_uri(tomogram), uris.segmentation_uri(segmentation, output=True)
+    project = open_project(config)
+    runs = splits.runs(project, split, run_names)
+    from copick_tools.workflows.predict import Model
+    from copick_tools.workflows.segment import segment as run_segment
+
+    model = Model.open(checkpoint, device, threshold=threshold)
+    walk(run_segment(model, project, runs, source, target, overwrite=overwrite), runs, segmentation, as_json)

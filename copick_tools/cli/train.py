@@ -1,0 +1,57 @@
+"""popsicle train"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from copick_tools.cli import options, output
+from copick_tools.cli.base import Command
+
+
+@click.command(cls=Command)
+@click.argument("recipe")
+@options.config
+@click.option(
+    "--out", type=click.Path(path_type=Path), help="Experiment folder. [default: experiments/TASK/FAMILY[/NAME]]"
+)
+@click.option("--resume", is_flag=True, help="Go on with an unfinished experiment; start where there is none.")
+@options.settings
+@options.device
+@options.overwrite
+@options.dry_run
+def train(
+    recipe: str,
+    config: Path,
+    out: Path | None,
+    resume: bool,
+    settings: tuple[str, ...],
+    device: str,
+    overwrite: bool,
+    dry_run: bool,
+) -> None:
+    """Train a model from RECIPE, a shipped one (TASK/FAMILY) or a YAML file.
+
+    \b
+    Writes recipe.yaml, versions.json, log.txt, metrics.csv, best.ckpt and last.ckpt into the experiment folder, and
+    prints the path of best.ckpt.
+    Example: popsicle train phantom-sim/unet-small -c sim/copick.json -s train.epochs=20
+    See also: popsicle tasks show, popsicle models show, popsicle localize
+    """
+    from copick_tools.data.project import open_project
+    from copick_tools.recipes.load import dump_yaml
+    from copick_tools.workflows import train as workflow
+
+    project = open_project(config)
+    plan = workflow.plan_training(project, recipe, settings, out)
+    if dry_run:
+        output.result(dump_yaml(plan.recipe).rstrip())
+        output.note(f"train on {', '.join(plan.train)}; validate on {', '.join(plan.validation) or 'nothing'}")
+        output.note(f"{plan.memory / 2**20:.0f} MiB of cached tomograms; would write to {plan.folder}")
+        return
+    with output.progress("train") as progress:
+        best, done = workflow.train(project, plan, progress, resume=resume, overwrite=overwrite, device=device)
+    if not done:
+        output.note(f"{plan.folder} is finished already; --overwrite trains again")
+    output.result(str(best))

@@ -1,0 +1,178 @@
+"""Open, make and describe copick projects."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlparse
+
+from copick_tools.errors import FormatError, NotFoundError, UsageError, nearest
+from copick_tools.recipes.task import Task, TaskObject
+
+log = logging.getLogger("copick_tools")
+
+
+@dataclass(frozen=True)
+class ProjectObject:
+    """What a project says of an object. radius: angstrom, None where there is none."""
+
+    name: str
+    label: int
+    radius: float | None
+    is_particle: bool
+    color: tuple[int, ...]
+
+
+class Project:
+    """A copick project, opened by its config file. Pickles as its path, so it can go to worker processes."""
+
+    def __init__(self, config: Path, root: Any) -> None:
+        self.config = config
+        self.root = root
+
+    def __reduce__(self) -> tuple[Any, tuple[Path]]:
+        return open_project, (self.config,)
+
+    @property
+    def folder(self) -> Path:
+        """The folder of the config."""
+        return self.config.parent
+
+    @property
+    def sidecar(self) -> Path:
+        """Our own folder beside the config: splits, provenance, staging."""
+        return self.folder / ".popsicle"
+
+    @cached_property
+    def objects(self) -> dict[str, ProjectObject]:
+        """The pickable objects by name."""
+        return {
+            o.name: ProjectObject(o.name, o.label, o.radius, o.is_particle, tuple(o.color or (128, 128, 128, 255)))
+            for o in self.root.config.pickable_objects
+        }
+
+    def object(self, name: str) -> ProjectObject:
+        """A pickable object. Raises NotFoundError."""
+        if name not in self.objects:
+            raise NotFoundError(f"no object '{name}' in {self.config}", nearest(name, self.objects))
+        return self.objects[name]
+
+    @cached_property
+    def run_names(self) -> list[str]:
+        """All runs, sorted."""
+        return sorted(run.name for run in self.root.runs)
+
+    def run(self, name: str) -> Any:
+        """A copick run. Raises NotFoundError."""
+        if name not in self.run_names:
+            raise NotFoundError(f"no run '{name}' in {self.config}", nearest(name, self.run_names))
+        return self.root.get_run(name)
+
+
+def open_project(config: str | Path) -> Project:
+    """Open a copick project of any backend by its config file.
+
+    A project that we made and that was moved since is opened where it lies now.
+
+    Raises NotFoundError (no such file), FormatError (no copick config).
+    """
+    path = Path(config).expanduser().absolute()
+    if path.is_dir():
+        path = path / "copick.json"
+    if not path.is_file():
+        raise NotFoundError(f"no copick config {path}", "give a project's copick.json with -c or in COPICK_CONFIG")
+    import copick
+    from pydantic import ValidationError
+
+    try:
+        document = json.loads(path.read_text(encoding="utf-8"))
+        if not isinstance(document, dict) or "config_type" not in document:
+            raise FormatError(f"{path} is no copick config", "it has no `config_type`")
+        return Project(path, copick.from_string(json.dumps(_relocated(document, path))))
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise FormatError(f"{path} is no JSON: {error}") from error
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        raise FormatError(f"{path} is no copick config: {'.'.join(map(str, first['loc']))}: {first['msg']}") from error
+    except (KeyError, ValueError) as error:
+        raise FormatError(f"{path} is no copick config: {error}") from error
+
+
+def _relocated(document: dict[str, Any], path: Path) -> dict[str, Any]:
+    """The config of a project that we made and that was moved, with its data looked for beside the config."""
+    root = local_path(str(document.get("overlay_root", "")))
+    ours = (path.parent / ".popsicle").is_dir()
+    if ours and root is not None and root != path.parent and not root.exists():
+        log.info("%s was moved from %s: reading the data beside it", path.name, root)
+        return {**document, "overlay_root": f"local://{path.parent}"}
+    return document
+
+
+def local_path(url: str) -> Path | None:
+    """The folder that a storage URL names if it is on this machine, else None."""
+    parsed = urlparse(url)
+    if parsed.scheme in ("", "local", "file"):
+        return Path(parsed.netloc + parsed.path).absolute()
+    return None
+
+
+def create_project(folder: Path, name: str, objects: Iterable[TaskObject], description: str) -> Project:
+    """Make, or open again, a filesystem project at ``folder``/copick.json.
+
+    Raises UsageError when the folder holds a project with other objects.
+    """
+    folder = folder.expanduser().absolute()
+    config = folder / "copick.json"
+    document = {
+        "config_type": "filesystem",
+        "name": name,
+        "description": description,
+        "version": "1.0",
+        "pickable_objects": [_pickable(o) for o in objects],
+        "overlay_root": f"local://{folder}",
+        "overlay_fs_args": {"auto_mkdir": True},
+    }
+    if config.exists():
+        project = open_project(config)
+        wanted = {o["name"]: o["label"] for o in document["pickable_objects"]}
+        if {n: o.label for n, o in project.objects.items()} != wanted:
+            raise UsageError(f"{config} is a project with other objects", "choose another --out")
+        return project
+    (folder / ".popsicle").mkdir(parents=True, exist_ok=True)
+    write_text(config, json.dumps(document, indent=2) + "\n")
+    return open_project(config)
+
+
+def _pickable(entry: TaskObject) -> dict[str, Any]:
+    return {
+        "name": entry.name,
+        "is_particle": entry.is_particle,
+        "label": entry.label,
+        "color": list(entry.color),
+        **({"radius": entry.radius} if entry.radius is not None else {}),
+        **({"identifier": entry.portal_object_id} if entry.portal_object_id else {}),
+    }
+
+
+def check_objects(project: Project, task: Task) -> None:
+    """Raise NotFoundError or UsageError unless the project has the task's target objects with the same labels."""
+    for wanted in task.targets:
+        if project.object(wanted.name).label != wanted.label:
+            raise UsageError(
+                f"object {wanted.name} has label {project.object(wanted.name).label} in {project.config}, "
+                f"but {wanted.label} in task {task.name}"
+            )
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a small file whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
+    temporary.write_text(text, encoding="utf-8")
+    os.replace(temporary, path)

@@ -1,0 +1,177 @@
+"""Find and read tomograms, picks and segmentations of a project."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from copick_tools.data.project import Project
+from copick_tools.data.uris import Kind, PicksUri, SegmentationUri, TomogramUri
+from copick_tools.errors import FormatError, NotFoundError, PopsicleError, nearest
+from copick_tools.types import Points
+
+log = logging.getLogger("copick_tools")
+
+
+@dataclass(frozen=True)
+class StoredVolume:
+    """A tomogram or segmentation that reads what is sliced: zyx, level 0 of its pyramid."""
+
+    entry: Any
+    name: str
+    run: str
+    key_spacing: float
+
+    def __getitem__(self, region: tuple[slice, slice, slice]) -> np.ndarray:
+        z, y, x = region
+        return self.entry.numpy(zarr_group="0", x=x, y=y, z=z)
+
+    @cached_property
+    def _store(self) -> tuple[tuple[int, ...], float]:
+        """Shape of level 0 and the spacing that the data itself states."""
+        import zarr
+
+        try:
+            group = zarr.open(self.entry.zarr(), mode="r")
+            shape = tuple(group["0"].shape)
+            attributes = group.attrs.asdict()
+        except (KeyError, ValueError, OSError) as error:
+            raise FormatError(f"{self.name} of run {self.run} can't be read: {error}") from error
+        if len(shape) != 3:
+            raise FormatError(f"{self.name} of run {self.run} has shape {shape}, not three axes")
+        return shape, _stated_spacing(attributes) or self.key_spacing
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Voxels along z, y, x."""
+        return self._store[0]
+
+    @cached_property
+    def voxel_spacing(self) -> float:
+        """Angstrom, from the data's own scale."""
+        stated = self._store[1]
+        if abs(stated - self.key_spacing) > 0.01 * self.key_spacing:
+            log.warning(
+                "%s of run %s is filed under %g A but says %g A: using its own",
+                self.name,
+                self.run,
+                self.key_spacing,
+                stated,
+            )
+            return stated
+        return self.key_spacing
+
+    def numpy(self) -> np.ndarray:
+        """The whole volume."""
+        return self[:, :, :]
+
+
+def _stated_spacing(attributes: dict[str, Any]) -> float | None:
+    """Spacing of level 0 in angstrom from OME-Zarr metadata, None where it says nothing."""
+    to_angstrom = {"angstrom": 1.0, "nanometer": 10.0, "micrometer": 1e4}
+    multiscales = attributes.get("ome", attributes).get("multiscales")
+    if not multiscales:
+        return None
+    for dataset in multiscales[0].get("datasets", []):
+        for transform in dataset.get("coordinateTransformations", []):
+            if dataset.get("path") == "0" and transform.get("type") == "scale":
+                unit = multiscales[0].get("axes", [{}])[-1].get("unit", "angstrom")
+                return float(transform["scale"][-1]) * to_angstrom.get(unit, 1.0)
+    return None
+
+
+def read_tomogram(project: Project, run: str, uri: TomogramUri) -> StoredVolume:
+    """The one tomogram of a run that ``uri`` names.
+
+    Raises NotFoundError (none), PopsicleError (several).
+    """
+    found = [
+        StoredVolume(tomogram, f"{tomogram.tomo_type}@{spacing.voxel_size:g}", run, spacing.voxel_size)
+        for spacing in project.run(run).voxel_spacings
+        for tomogram in spacing.tomograms
+    ]
+    chosen = [volume for volume in found if uri.matches(volume.entry.tomo_type, volume.entry.voxel_spacing.voxel_size)]
+    return _only(chosen, found, f"tomogram {uri}", run)
+
+
+def find_segmentations(project: Project, run: str, uri: SegmentationUri) -> list[StoredVolume]:
+    """The segmentations of a run that ``uri`` names. Raises PopsicleError when binary and multilabel ones mix."""
+    found = [volume for volume, ids in _segmentations(project, run) if uri.matches(*ids)]
+    if uri.kind is None and len({volume.entry.is_multilabel for volume in found}) > 1:
+        names = ", ".join(volume.name for volume in found)
+        raise PopsicleError(
+            f"{uri} matches binary and multilabel segmentations in run {run}: {names}", "add ?multilabel=true"
+        )
+    return found
+
+
+def read_segmentation(project: Project, run: str, uri: SegmentationUri) -> StoredVolume:
+    """The one segmentation of a run that ``uri`` names. Raises NotFoundError (none), PopsicleError (several)."""
+    every = [volume for volume, _ in _segmentations(project, run)]
+    return _only(find_segmentations(project, run, uri), every, f"segmentation {uri}", run)
+
+
+def _segmentations(project: Project, run: str) -> list[tuple[StoredVolume, tuple[str, str, str, float, Kind]]]:
+    rows = []
+    for entry in project.run(run).get_segmentations(is_instance=None, is_panoptic=None) or []:
+        ids = (entry.name, entry.user_id, entry.session_id, float(entry.voxel_size), entry.segmentation_type)
+        name = str(SegmentationUri(*ids))
+        rows.append((StoredVolume(entry, name, run, float(entry.voxel_size)), ids))
+    return rows
+
+
+def _only(chosen: list[StoredVolume], found: list[StoredVolume], wanted: str, run: str) -> StoredVolume:
+    names = [volume.name for volume in found]
+    if not chosen:
+        raise NotFoundError(f"no {wanted} in run {run}", nearest(wanted.partition(" ")[2], names))
+    if len(chosen) > 1:
+        raise PopsicleError(f"several match {wanted} in run {run}", "choose one: " + ", ".join(v.name for v in chosen))
+    return chosen[0]
+
+
+def list_picks(project: Project, run: str) -> list[PicksUri]:
+    """The ids of all pick sets of a run."""
+    return sorted((PicksUri(p.pickable_object_name, p.user_id, p.session_id) for p in project.run(run).picks), key=str)
+
+
+def read_picks(project: Project, run: str, uris: Sequence[PicksUri]) -> dict[str, Points]:
+    """The picks of a run by object; objects without a pick set are left out.
+
+    Raises PopsicleError when two sets of one object match: which one is meant?
+    """
+    entries: dict[str, Any] = {}
+    for picks in project.run(run).picks:
+        ids = (picks.pickable_object_name, picks.user_id, picks.session_id)
+        if not any(uri.matches(*ids) for uri in uris):
+            continue
+        if ids[0] in entries:
+            both = f"{PicksUri(*ids)} and {ids[0]}:{entries[ids[0]].user_id}/{entries[ids[0]].session_id}"
+            raise PopsicleError(f"two pick sets of {ids[0]} in run {run}: {both}", "name the user and session")
+        entries[ids[0]] = picks
+    return {name: _points(entry, run) for name, entry in sorted(entries.items())}
+
+
+def _points(picks: Any, run: str) -> Points:
+    """Points of one copick pick set: centers with shifts, scores, and rotations where they are to be trusted."""
+    try:
+        picks.meta = picks.load()  # a listed pick set always says that its orientation is trusted
+    except ValueError as error:
+        raise FormatError(f"picks of {picks.pickable_object_name} in run {run} can't be read: {error}") from error
+    if not picks.meta.points:
+        return Points.at(np.empty((0, 3)))
+    positions, scores = picks.full_positions(), picks.scores()
+    if not (np.isfinite(positions).all() and np.isfinite(scores).all()):
+        row = int(np.flatnonzero(~(np.isfinite(positions).all(axis=1) & np.isfinite(scores)))[0])
+        raise FormatError(f"picks of {picks.pickable_object_name} in run {run}: point {row} isn't finite")
+    return Points(
+        positions=positions,
+        scores=scores,
+        rotations=picks.numpy()[1][:, :3, :3],
+        trust_orientation=bool(picks.meta.trust_orientation),
+        instance_ids=picks.instance_ids(),
+    )

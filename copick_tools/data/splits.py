@@ -1,0 +1,55 @@
+"""Which runs belong to which split: DIR/.popsicle/splits.json, name -> run names."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+
+from copick_tools.data.project import Project, write_text
+from copick_tools.errors import FormatError, NotFoundError, UsageError, nearest
+
+
+def read_splits(project: Project) -> dict[str, list[str]]:
+    """The splits of a project, empty where it has none. Raises FormatError."""
+    path = project.sidecar / "splits.json"
+    if not path.is_file():
+        return {}
+    try:
+        splits = json.loads(path.read_text(encoding="utf-8"))
+    except json.JSONDecodeError as error:
+        raise FormatError(f"{path} is no JSON: {error}") from error
+    valid = isinstance(splits, dict) and all(
+        isinstance(runs, list) and all(isinstance(run, str) for run in runs) for runs in splits.values()
+    )
+    if not valid:
+        raise FormatError(f"{path} isn't an object of split names and lists of run names")
+    return splits
+
+
+def write_splits(project: Project, splits: dict[str, list[str]]) -> None:
+    """Replace the splits of a project."""
+    write_text(project.sidecar / "splits.json", json.dumps(splits, indent=2) + "\n")
+
+
+def runs(project: Project, split: str | None = None, names: Sequence[str] = ()) -> list[str]:
+    """The runs that a command works on: those named, those of the split, or all.
+
+    Raises NotFoundError (unknown run or split, nothing left), UsageError (both given and disjoint).
+    """
+    for name in names:
+        project.run(name)
+    if split is None:
+        chosen = list(dict.fromkeys(names)) or project.run_names
+    else:
+        splits = read_splits(project)
+        if split not in splits:
+            raise NotFoundError(f"no split '{split}' in {project.config}", nearest(split, splits))
+        missing = sorted(set(splits[split]) - set(project.run_names))
+        if missing:
+            raise NotFoundError(f"split '{split}' names runs that {project.config} lacks: {', '.join(missing[:5])}")
+        chosen = [run for run in splits[split] if not names or run in names]
+        if names and not chosen:
+            raise UsageError(f"none of {', '.join(names)} is in split '{split}'")
+    if not chosen:
+        raise NotFoundError(f"{project.config} has no runs" + (f" in split '{split}'" if split else ""))
+    return chosen

@@ -1,0 +1,207 @@
+"""Write into a project: a result appears whole under its final name, or not at all.
+
+copick writes to final paths. So the same project is opened with its overlay in DIR/.popsicle/staging, copick writes
+there, and the finished file or store is renamed into place. A remote overlay can't rename: there the result is
+written directly and a completion record comes last; without the record it counts as unfinished.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shutil
+import socket
+import uuid
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from copick_tools.data.project import Project, local_path
+from copick_tools.data.read import StoredVolume
+from copick_tools.data.uris import Kind, PicksUri, SegmentationUri, TomogramUri
+from copick_tools.types import Points
+
+Write = Callable[[Any], str]
+
+
+def write_tomogram(project: Project, run: str, uri: TomogramUri, volume: np.ndarray, levels: int = 3) -> None:
+    """Store a zyx volume as a tomogram with a pyramid of mean-binned levels."""
+
+    def write(staged: Any) -> str:
+        spacing = staged.new_voxel_spacing(round(float(uri.voxel_spacing), 3), exist_ok=True)
+        tomogram = spacing.new_tomogram(uri.tomo_type, exist_ok=True)
+        tomogram.from_numpy(volume, levels=levels)
+        return tomogram.overlay_path
+
+    _write(project, run, write)
+
+
+def write_segmentation(project: Project, run: str, uri: SegmentationUri, labels: np.ndarray) -> None:
+    """Store zyx labels (panoptic: (2, z, y, x) labels and instance ids) as a segmentation."""
+    kind: Kind = uri.kind or "binary"
+
+    def write(staged: Any) -> str:
+        segmentation = staged.new_segmentation(
+            round(float(uri.voxel_spacing), 3),
+            uri.name,
+            uri.session,
+            user_id=uri.user,
+            is_multilabel=kind == "multilabel",
+            is_instance=kind == "instance",
+            is_panoptic=kind == "panoptic",
+            exist_ok=True,
+        )
+        segmentation.from_numpy(labels)
+        return segmentation.path
+
+    _write(project, run, write)
+
+
+def write_picks(project: Project, run: str, uri: PicksUri, points: Points) -> None:
+    """Store the picks of one object, none included: no picks is a statement."""
+    transforms = np.tile(np.eye(4), (len(points), 1, 1))
+    if points.trust_orientation:
+        transforms[:, :3, :3] = points.rotations
+
+    def write(staged: Any) -> str:
+        picks = staged.new_picks(uri.object, uri.session, user_id=uri.user, exist_ok=True)
+        picks.meta.trust_orientation = points.trust_orientation
+        picks.from_numpy(points.positions, transforms, instance_ids=points.instance_ids, scores=points.scores)
+        return picks.path
+
+    _write(project, run, write)
+
+
+def write_features(project: Project, run: str, tomogram: StoredVolume, name: str, maps: np.ndarray) -> None:
+    """Store float maps (C, z, y, x) as features of a tomogram."""
+
+    def write(staged: Any) -> str:
+        from copick.util.ome import write_ome_zarr_3d
+
+        spacing = staged.new_voxel_spacing(round(tomogram.key_spacing, 3), exist_ok=True)
+        features = spacing.new_tomogram(tomogram.entry.tomo_type, exist_ok=True).new_features(name, exist_ok=True)
+        write_ome_zarr_3d(features.zarr(), {tomogram.voxel_spacing: maps}, channel_axis=True)
+        return features.path
+
+    _write(project, run, write)
+
+
+def has_features(project: Project, run: str, tomogram: StoredVolume, name: str) -> bool:
+    """Whether these features are there, finished."""
+    found = tomogram.entry.get_features(name)
+    return found is not None and _finished(project, found.path)
+
+
+def has_picks(project: Project, run: str, uri: PicksUri) -> bool:
+    """Whether this pick set is there, finished."""
+    found = project.run(run).get_picks(object_name=uri.object, user_id=uri.user, session_id=uri.session)
+    return any(_finished(project, picks.path) for picks in found)
+
+
+def has_segmentation(project: Project, run: str, uri: SegmentationUri) -> bool:
+    """Whether this segmentation is there, finished."""
+    found = project.run(run).get_segmentations(is_instance=None, is_panoptic=None) or []
+    ids = [(s, (s.name, s.user_id, s.session_id, s.voxel_size, s.segmentation_type)) for s in found]
+    return any(uri.matches(*key) and _finished(project, s.path) for s, key in ids)
+
+
+def has_tomogram(project: Project, run: str, uri: TomogramUri) -> bool:
+    """Whether this tomogram is there, finished; a run that isn't there has none."""
+    if run not in project.run_names:
+        return False
+    return any(
+        uri.matches(tomogram.tomo_type, spacing.voxel_size) and _finished(project, tomogram.overlay_path)
+        for spacing in project.run(run).voxel_spacings
+        for tomogram in spacing.tomograms
+    )
+
+
+def _write(project: Project, run: str, write: Write) -> None:
+    """Let ``write`` make one file or store of a run, and bring it to its place."""
+    root = local_path(project.root.config.overlay_root)
+    if root is None:
+        path = write(project.root.new_run(run, exist_ok=True))
+        with project.root.fs_overlay.open(_record(project, path), "w") as record:
+            record.write("{}")
+    else:
+        with _staging(root) as folder:
+            staged = _with_overlay(project, folder).new_run(run)
+            made = Path(write(staged))
+            _replace(made, root / made.relative_to(folder))
+    _forget(project, run)
+
+
+@contextlib.contextmanager
+def _staging(root: Path) -> Iterator[Path]:
+    """A folder of our own on the overlay's file system, gone afterwards; what killed processes left goes as well."""
+    parent = root / ".popsicle" / "staging"
+    parent.mkdir(parents=True, exist_ok=True)
+    for left in parent.iterdir():
+        host, _, rest = left.name.rpartition("@")
+        if host == socket.gethostname() and not _alive(int(rest.partition("-")[0])):
+            shutil.rmtree(left, ignore_errors=True)
+    folder = parent / f"{socket.gethostname()}@{os.getpid()}-{uuid.uuid4().hex[:8]}"
+    folder.mkdir()
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _alive(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
+
+
+def _with_overlay(project: Project, folder: Path) -> Any:
+    """The same project, objects and ids included, with an empty overlay at ``folder`` and nothing else."""
+    import copick
+
+    config = project.root.config
+    document = {
+        "config_type": "filesystem",
+        "name": config.name,
+        "description": config.description,
+        "version": config.version,
+        "user_id": config.user_id,
+        "pickable_objects": [o.model_dump(mode="json") for o in config.pickable_objects],
+        "overlay_root": f"local://{folder}",
+        "overlay_fs_args": {"auto_mkdir": True},
+    }
+    return copick.from_string(json.dumps(document))
+
+
+def _replace(made: Path, final: Path) -> None:
+    """Rename into place; a store that stands there is moved out of the way first, for a folder can't replace one."""
+    final.parent.mkdir(parents=True, exist_ok=True)
+    if final.is_dir():
+        os.replace(final, made.with_name(made.name + ".old"))
+    os.replace(made, final)
+
+
+def _record(project: Project, path: str) -> str:
+    root = project.root.root_overlay
+    return f"{root}/.popsicle/complete/{path.removeprefix(root).strip('/')}.json"
+
+
+def _finished(project: Project, path: str) -> bool:
+    if local_path(project.root.config.overlay_root) is not None:
+        return True
+    return bool(project.root.fs_overlay.exists(_record(project, path)))
+
+
+def _forget(project: Project, run: str) -> None:
+    """Drop what copick remembers of a run, and our list of runs if this one is new."""
+    if run in project.run_names:
+        project.root.get_run(run).refresh()
+    else:
+        project.root.refresh()
+        del project.run_names

@@ -1,0 +1,74 @@
+"""Octopi's network (Schwartz et al. 2025; POPSICLE B.3): a residual 3D U-Net from MONAI, trained on dense targets.
+
+The paper's configuration, found by Octopi's model search, is channels (32, 64, 128, 128, 128), strides (2, 2, 1, 1)
+and one residual unit: 3,259,333 parameters with 7 classes. The defaults below are those.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import torch
+from monai.networks.nets import UNet
+from pydantic import Field, model_validator
+
+from copick_tools.data.project import Project
+from copick_tools.engines.registry import settings
+from copick_tools.inference.tiler import Predictor
+from copick_tools.recipes.base import Strict
+from copick_tools.recipes.recipe import Recipe
+from copick_tools.training import harness
+from copick_tools.training.loop import Progress
+
+Positive = Annotated[int, Field(ge=1)]
+
+
+class Model(Strict):
+    """The `model:` mapping of a recipe, less its family."""
+
+    channels: tuple[Positive, ...] = Field((32, 64, 128, 128, 128), min_length=2, description="of each level")
+    strides: tuple[Positive, ...] = Field((2, 2, 1, 1), description="between the levels")
+    num_res_units: int = Field(1, ge=0, description="residual units per level")
+    dropout: float = Field(0.0, ge=0, lt=1)
+
+    @model_validator(mode="after")
+    def _lengths(self) -> Model:
+        if len(self.strides) != len(self.channels) - 1:
+            raise ValueError(
+                f"{len(self.channels)} channels need {len(self.channels) - 1} strides, not {len(self.strides)}"
+            )
+        return self
+
+    @property
+    def multiple(self) -> int:
+        """The patch must be a multiple of this along each axis."""
+        product = 1
+        for stride in self.strides:
+            product *= stride
+        return product
+
+
+def build(model: Model, outputs: int) -> torch.nn.Module:
+    """The network: (B, 1, z, y, x) to logits (B, outputs, z, y, x)."""
+    return UNet(
+        spatial_dims=3,
+        in_channels=1,
+        out_channels=outputs,
+        channels=model.channels,
+        strides=model.strides,
+        num_res_units=model.num_res_units,
+        dropout=model.dropout,
+    )
+
+
+def train(recipe: Recipe, project: Project, out_dir: Path, progress: Progress, device: str = "auto") -> Path:
+    """Train on a project; returns the best checkpoint."""
+    model = settings(Model, recipe)
+    harness.check_patch(recipe, model.multiple)
+    return harness.train(lambda outputs: build(model, outputs), recipe, project, out_dir, progress, device)
+
+
+def load(checkpoint: Path, device: str = "auto") -> Predictor:
+    """A checkpoint, ready to predict."""
+    return harness.load(lambda recipe, outputs: build(settings(Model, recipe), outputs), checkpoint, device)

@@ -1,0 +1,79 @@
+"""Model families by name. A family of your own is a module path: ``family: package.module``."""
+
+from __future__ import annotations
+
+import importlib
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+from typing import Any, TypeVar
+
+from pydantic import BaseModel
+
+from copick_tools.errors import NotFoundError, nearest
+from copick_tools.recipes.load import parse
+from copick_tools.recipes.recipe import Recipe
+
+Settings = TypeVar("Settings", bound=BaseModel)
+
+
+@dataclass(frozen=True)
+class Family:
+    """A row of the registry. extra: of pip, None where the base installation is enough."""
+
+    name: str
+    module: str
+    title: str
+    paper: str
+    license: str
+    extra: str | None = None
+
+
+FAMILIES = {
+    family.name: family
+    for family in (
+        Family(
+            name="octopi",
+            module="copick_tools.engines.octopi",
+            title="residual 3D U-Net found by Octopi's model search (MONAI)",
+            paper="POPSICLE, arXiv 2606.10255, B.3",
+            license="Apache-2.0 (MONAI)",
+        ),
+    )
+}
+
+
+def family(name: str) -> Family:
+    """A family by name, or a module of your own by its path. Raises NotFoundError."""
+    if name in FAMILIES:
+        return FAMILIES[name]
+    if "." not in name:
+        raise NotFoundError(f"no model family '{name}'", nearest(name, FAMILIES))
+    return Family(name, name, "your own", "", "")
+
+
+def engine(name: str) -> ModuleType:
+    """The module of a family, imported now. Raises NotFoundError (no such family, not an engine, its extra is missing)."""
+    row = family(name)
+    try:
+        module = importlib.import_module(row.module)
+    except ModuleNotFoundError as error:
+        hint = f'pip install "copick-tools[{row.extra}]"' if row.extra else f"module {error.name} isn't installed"
+        raise NotFoundError(f"family {name} can't be loaded: no module {error.name}", hint) from error
+    missing = [part for part in ("Model", "train", "load") if not hasattr(module, part)]
+    if missing:
+        raise NotFoundError(f"module {row.module} is no engine: it lacks {', '.join(missing)}", "see docs/engines.md")
+    return module
+
+
+def settings(model: type[Settings], recipe: Recipe) -> Settings:
+    """The recipe's `model:` mapping, validated. Raises FormatError."""
+    values: dict[str, Any] = {key: value for key, value in recipe.model.items() if key != "family"}
+    return parse(model, values, where="model")
+
+
+def load(checkpoint: Path, device: str = "auto") -> Any:
+    """The predictor of a checkpoint of any family. Raises NotFoundError, FormatError."""
+    from copick_tools.training.checkpoint import read_card
+
+    return engine(read_card(checkpoint).recipe.family).load(checkpoint, device)

@@ -1,0 +1,1 @@
+"""Metrics on arrays: no paths, no projects, no logging."""

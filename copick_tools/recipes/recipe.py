@@ -1,0 +1,124 @@
+"""One training: data, model, target, optimization, and how its output becomes picks."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, model_validator
+
+from copick_tools.recipes.base import Strict
+
+Fraction = Annotated[float, Field(ge=0, le=1)]
+Positive = Annotated[int, Field(ge=1)]
+Patch = tuple[Positive, Positive, Positive]
+
+
+class Target(Strict):
+    """What the network learns to predict."""
+
+    kind: Literal["spheres", "gaussian", "segmentation"] = "spheres"
+    radius_fraction: float = Field(0.5, gt=0, le=2, description="spheres: of the object's radius")
+    sigma_fraction: float = Field(0.25, gt=0, le=1, description="gaussian: sigma, of the object's radius")
+    uri: str | None = Field(None, description="segmentation: copick URI; null: the task's reference")
+    ignore_label: int | None = Field(None, ge=1, le=255, description="segmentation: voxels left out of loss and score")
+    region: str | None = Field(None, description="URI of a binary segmentation; outside nothing is annotated")
+
+
+class Loss(Strict):
+    """Loss on class probabilities, background included."""
+
+    name: Literal["dice-ce", "tversky", "focal", "focal-tversky"] = "dice-ce"
+    alpha: Fraction = Field(0.3, description="Tversky: weight of false positives; false negatives weigh 1 - alpha")
+    gamma: float = Field(2.0, gt=0, description="focal: exponent; focal-tversky: loss^(1/gamma) per class")
+
+
+class Optimizer(Strict):
+    """Gradient descent."""
+
+    name: Literal["adamw", "sgd"] = "adamw"
+    lr: float = Field(1e-3, gt=0, description="peak learning rate")
+    weight_decay: float = Field(1e-4, ge=0)
+    momentum: float = Field(0.99, ge=0, lt=1, description="sgd: Nesterov momentum")
+    clip: float | None = Field(12.0, gt=0, description="largest gradient norm; null: no clipping")
+    schedule: Literal["cosine", "poly", "constant"] = "cosine"
+    warmup: int = Field(0, ge=0, description="steps of linear warm-up")
+
+
+class Augment(Strict):
+    """Probabilities and sizes of the augmentations; all turns are about z, the beam axis."""
+
+    flip_z: Fraction = Field(0.5, description="flips change the hand: 0 where orientation matters")
+    flip_yx: Fraction = Field(0.5, description="of each in-plane axis")
+    quarter_turn: Fraction = Field(0.5, description="90, 180 or 270 degrees")
+    turn: Fraction = Field(0.0, description="any angle")
+    contrast: float = Field(
+        0.15, ge=0, lt=1, description="largest relative change of scale, and of offset in deviations"
+    )
+    noise: float = Field(0.2, ge=0, description="largest deviation of added noise")
+    intensity: Fraction = Field(0.5, description="probability of contrast, and of noise")
+
+
+class Train(Strict):
+    """The optimization itself."""
+
+    patch: Patch = Field((64, 64, 64), description="zyx in voxels; inference uses the same")
+    batch_size: Positive = 8
+    epochs: Positive = 100
+    steps_per_epoch: Positive = 100
+    background: Fraction = Field(0.1, description="share of patches placed anywhere; the rest is balanced over objects")
+    seed: int = Field(0, ge=0)
+    precision: Literal["auto", "fp32", "bf16"] = Field("auto", description="auto: bf16 where the hardware has it")
+    ema: float = Field(0.99, ge=0, lt=1, description="decay of the averaged weights that are validated and kept")
+    validate_every: Positive = Field(10, description="epochs")
+    checkpoint_every: Positive = Field(100, description="steps between two writes of last.ckpt")
+    cache: bool = Field(True, description="hold whole tomograms in memory; false: read each patch from disk")
+    workers: int = Field(0, ge=0, description="processes that prepare patches")
+    threads: int | None = Field(None, ge=1, description="torch threads; null: torch's choice")
+
+
+class Inference(Strict):
+    """Sliding-window prediction."""
+
+    overlap: float = Field(0.25, ge=0, lt=1, description="of neighboring windows, as a fraction")
+    batch_size: Positive = 4
+
+
+class Pick(Strict):
+    """How probabilities become picks."""
+
+    method: Literal["components"] = "components"
+    threshold: Fraction = Field(
+        0.5, description="a voxel belongs to its likeliest object if 1 - P(background) reaches this"
+    )
+    min_score: Fraction = Field(0.0, description="least mean probability of a pick")
+    min_volume: float = Field(0.1, ge=0, description="least volume, as a fraction of the target sphere's")
+
+
+class Recipe(Strict):
+    """One YAML of configs/recipes."""
+
+    task: str = Field(description="a shipped task or the path of a YAML")
+    input: str = Field(description="copick URI of the tomograms")
+    reference: str | None = Field(None, description="copick URI; null: the task's")
+    train_split: str = "train"
+    validation_split: str | None = Field("val", description="null: no validation, the last weights are kept")
+    model: dict[str, Any] = Field(description="`family`, and that family's own settings")
+    target: Target = Target()
+    loss: Loss = Loss()
+    optimizer: Optimizer = Optimizer()
+    augment: Augment = Augment()
+    train: Train = Train()
+    inference: Inference = Inference()
+    pick: Pick = Pick()
+    notes: tuple[str, ...] = Field((), description="what the sources leave open and was chosen here")
+
+    @model_validator(mode="after")
+    def _has_family(self) -> Recipe:
+        if not isinstance(self.model.get("family"), str):
+            raise ValueError("model needs a `family`")
+        return self
+
+    @property
+    def family(self) -> str:
+        """The model family."""
+        return str(self.model["family"])

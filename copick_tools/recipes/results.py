@@ -1,0 +1,91 @@
+"""Every JSON document that a command prints or a workflow writes."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+
+from copick_tools.recipes.base import Strict
+
+Interval = tuple[float, float]
+
+
+class PointCounts(Strict):
+    """fp may be negative under the CZII challenge's rule."""
+
+    tp: int
+    fp: int
+    fn: int
+
+
+class ObjectScore(PointCounts):
+    """One object over all runs. distance: angstrom. Undefined values are null."""
+
+    precision: float | None
+    recall: float | None
+    fbeta: float | None
+    weight: float
+    distance: float
+    ci95: dict[str, Interval] = Field({}, description="95% bootstrap interval over runs, by number")
+
+
+class RunScore(Strict):
+    """One run."""
+
+    score: float | None
+    objects: dict[str, PointCounts]
+
+
+class OtherRule(Strict):
+    """What the other rule says of the same picks."""
+
+    rule: str
+    score: float | None
+
+
+class PointsResult(Strict):
+    """`evaluate --json` of picks, and scores.json."""
+
+    kind: Literal["points"] = "points"
+    task: str | None
+    rule: Literal["one-to-one", "kaggle"]
+    beta: float
+    score: float | None
+    objects: dict[str, ObjectScore]
+    other_rule: OtherRule | None
+    ci95: Interval | None
+    by_run: dict[str, RunScore]
+    runs: int
+    run_names: list[str]
+    config: str
+    input: list[str]
+    reference: list[str]
+    warnings: list[str]
+
+
+class RunOutcome(Strict):
+    """What a workflow did for one run. counts: per object, picks or voxels."""
+
+    run: str
+    status: Literal["done", "skipped", "failed"]
+    error: str | None = None
+    hint: str | None = None
+    counts: dict[str, int] | None = None
+
+
+class RunsResult(Strict):
+    """`--json` of the commands that walk through runs."""
+
+    command: str
+    output: str
+    runs: list[RunOutcome]
+
+
+class TrainResult(Strict):
+    """`train --json`."""
+
+    checkpoint: str
+    trained: bool
+    score: float | None
+    step: int

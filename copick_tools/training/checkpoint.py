@@ -1,0 +1,68 @@
+"""Checkpoints: one file of plain tensors plus JSON, written under a temporary name and renamed."""
+
+from __future__ import annotations
+
+import json
+import os
+import pickle
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import torch
+from pydantic import BaseModel, ConfigDict
+
+from copick_tools import __version__
+from copick_tools.errors import FormatError, NotFoundError
+from copick_tools.recipes.load import parse
+from copick_tools.recipes.recipe import Recipe
+from copick_tools.recipes.task import Task
+
+FORMAT = "popsicle-checkpoint-1"
+
+
+class Card(BaseModel):
+    """What a checkpoint says of itself. voxel_spacing: angstrom. normalize: percent clipped of the intensities."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    recipe: Recipe
+    task: Task
+    voxel_spacing: float
+    normalize: float
+    version: str = __version__
+    step: int = 0
+    score: float | None = None
+
+
+def save(path: Path, card: Card, tensors: dict[str, Any]) -> None:
+    """Write a checkpoint whole or not at all."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
+    torch.save({"format": FORMAT, "card": card.model_dump_json(), **tensors}, temporary)
+    with temporary.open("rb") as file:
+        os.fsync(file.fileno())
+    os.replace(temporary, path)
+
+
+def read(path: Path) -> tuple[Card, dict[str, Any]]:
+    """A checkpoint's card and tensors, on the CPU. No code in the file is run.
+
+    Raises NotFoundError, FormatError (foreign, pickled or damaged file).
+    """
+    if not path.is_file():
+        raise NotFoundError(f"no checkpoint {path}", "give the best.ckpt of an experiment")
+    try:
+        document = torch.load(path, map_location="cpu", weights_only=True)
+    except (pickle.UnpicklingError, RuntimeError, EOFError, zipfile.BadZipFile, ValueError, KeyError, OSError) as error:
+        raise FormatError(
+            f"{path} is no popsicle checkpoint: it isn't a file of plain tensors",
+            "files that hold pickled code are never loaded; train with `popsicle train`",
+        ) from error
+    if not isinstance(document, dict) or document.get("format") != FORMAT or not isinstance(document.get("card"), str):
+        raise FormatError(f"{path} is no popsicle checkpoint (format {FORMAT})", "train with `popsicle train`")
+    return parse(Card, json.loads(document.pop("card")), where=str(path)), document
+
+
+def read_card(path: Path) -> Card:
+    """A checkpoint's card alone. Raises NotFoundError, FormatError."""
+    return read(path)[0]

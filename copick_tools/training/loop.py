@@ -1,0 +1,207 @@
+"""The training loop, exact to resume.
+
+Everything random comes from the step number, the learning rate is a function of it, and the checkpoint holds the
+rest. So a training that was killed and resumed ends with the same weights as one that was left alone.
+"""
+
+from __future__ import annotations
+
+import csv
+import logging
+import math
+from collections.abc import Callable, Iterator
+from copy import deepcopy
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from accelerate import Accelerator
+from accelerate.state import AcceleratorState
+
+from copick_tools.errors import PopsicleError, UsageError
+from copick_tools.inference.device import use_bf16
+from copick_tools.recipes.recipe import Optimizer, Recipe, Train
+from copick_tools.training import checkpoint
+from copick_tools.training.losses import make_loss
+from copick_tools.training.patches import Patches
+from copick_tools.training.seeds import seed_of
+
+log = logging.getLogger("copick_tools")
+Progress = Callable[[int, int], None]
+Validate = Callable[[torch.nn.Module], float]
+COLUMNS = ("step", "epoch", "lr", "loss", "score")
+
+
+@dataclass
+class State:
+    """All that changes while training, and so all that a checkpoint holds."""
+
+    network: torch.nn.Module
+    ema: torch.nn.Module
+    optimizer: torch.optim.Optimizer
+    step: int = 0
+    best: float | None = None
+    losses: list[float] = field(default_factory=list)  # of the current epoch
+
+    def tensors(self) -> dict[str, Any]:
+        """For `checkpoint.save`."""
+        modules = {name: getattr(self, name).state_dict() for name in ("network", "ema", "optimizer")}
+        return {**modules, "step": self.step, "best": self.best, "losses": self.losses}
+
+    def restore(self, tensors: dict[str, Any]) -> None:
+        """From `checkpoint.read`."""
+        for name in ("network", "ema", "optimizer"):
+            getattr(self, name).load_state_dict(tensors[name])
+        self.step, self.best, self.losses = tensors["step"], tensors["best"], tensors["losses"]
+
+
+def fit(
+    network: torch.nn.Module,
+    patches: Patches,
+    validate: Validate,
+    card: checkpoint.Card,
+    folder: Path,
+    progress: Progress,
+) -> Path:
+    """Train ``network``, from folder/last.ckpt where there is one, and return the path of the best checkpoint.
+
+    validate: scores a network on the validation runs; the averaged weights are what is scored and kept.
+
+    Raises PopsicleError when the loss is no longer finite, UsageError when last.ckpt is from another recipe.
+    """
+    recipe, train = card.recipe, card.recipe.train
+    total = train.epochs * train.steps_per_epoch
+    accelerator = _accelerator(train, next(network.parameters()).device)
+    state = State(network, deepcopy(network).requires_grad_(False), _optimizer(network, recipe.optimizer))
+    _resume(state, card, folder)
+    wrapped, criterion = accelerator.prepare_model(network), make_loss(recipe.loss)
+    for voxels, target in _batches(patches, train, state.step):
+        lr = learning_rate(state.step, total, recipe.optimizer)
+        torch.manual_seed(seed_of(train.seed, "dropout", state.step))
+        wrapped.train()
+        with accelerator.autocast():
+            logits = wrapped(voxels.to(accelerator.device))
+        loss = criterion(logits, target.to(accelerator.device))
+        accelerator.backward(loss)
+        _descend(state, recipe, lr)
+        state.losses.append(_finite(loss, state.step))
+        if state.step % train.steps_per_epoch == 0:
+            _end_epoch(state, card, folder, lr, validate)
+        if state.step % train.checkpoint_every == 0 or state.step == total:
+            checkpoint.save(folder / "last.ckpt", card, state.tensors())
+        progress(state.step, total)
+    return folder / "best.ckpt"
+
+
+def learning_rate(step: int, total: int, settings: Optimizer) -> float:
+    """Warm-up, then cosine to 0, polynomial (power 0.9, as nnU-Net) or constant; a function of the step alone."""
+    if step < settings.warmup:
+        return settings.lr * (step + 1) / settings.warmup
+    done = (step - settings.warmup) / max(1, total - settings.warmup)
+    factor = {"cosine": 0.5 * (1 + math.cos(math.pi * done)), "poly": (1 - done) ** 0.9, "constant": 1.0}
+    return settings.lr * factor[settings.schedule]
+
+
+def _accelerator(train: Train, device: torch.device) -> Accelerator:
+    AcceleratorState._reset_state(reset_partial_state=True)  # a process that trains twice may change its settings
+    if device.type == "cuda":
+        torch.cuda.set_device(device)
+    if train.threads:
+        torch.set_num_threads(train.threads)
+    return Accelerator(
+        cpu=device.type == "cpu",
+        mixed_precision="bf16" if use_bf16(train.precision, device) else "no",
+        step_scheduler_with_optimizer=False,
+    )
+
+
+def _optimizer(network: torch.nn.Module, settings: Optimizer) -> torch.optim.Optimizer:
+    if settings.name == "sgd":
+        return torch.optim.SGD(
+            network.parameters(),
+            settings.lr,
+            settings.momentum,
+            weight_decay=settings.weight_decay,
+            nesterov=settings.momentum > 0,
+        )
+    return torch.optim.AdamW(network.parameters(), settings.lr, weight_decay=settings.weight_decay)
+
+
+def _batches(patches: Patches, train: Train, first_step: int) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+    remaining = range(first_step * train.batch_size, len(patches))
+    return iter(
+        torch.utils.data.DataLoader(
+            torch.utils.data.Subset(patches, remaining),
+            batch_size=train.batch_size,
+            num_workers=train.workers,
+            pin_memory=torch.cuda.is_available(),
+            multiprocessing_context="spawn" if train.workers else None,
+        )
+    )
+
+
+def _descend(state: State, recipe: Recipe, lr: float) -> None:
+    """One optimizer step and one step of the average, which follows faster while it is young."""
+    for group in state.optimizer.param_groups:
+        group["lr"] = lr
+    if recipe.optimizer.clip:
+        torch.nn.utils.clip_grad_norm_(state.network.parameters(), recipe.optimizer.clip)
+    state.optimizer.step()
+    state.optimizer.zero_grad()
+    state.step += 1
+    decay = min(recipe.train.ema, state.step / (state.step + 10))
+    with torch.no_grad():
+        for mean, value in zip(state.ema.state_dict().values(), state.network.state_dict().values()):
+            if mean.dtype.is_floating_point:
+                mean.lerp_(value, 1 - decay)
+            else:
+                mean.copy_(value)
+
+
+def _finite(loss: torch.Tensor, step: int) -> float:
+    value = float(loss.detach())
+    if not math.isfinite(value):
+        raise PopsicleError(f"the loss is {value} at step {step}", "try a lower optimizer.lr or train.precision=fp32")
+    return value
+
+
+def _end_epoch(state: State, card: checkpoint.Card, folder: Path, lr: float, validate: Validate) -> None:
+    """Log the epoch; when it is time, validate and keep the best."""
+    train = card.recipe.train
+    epoch = state.step // train.steps_per_epoch
+    due = epoch % train.validate_every == 0 or epoch == train.epochs
+    score = validate(state.ema) if due else None
+    _log_row(folder, (state.step, epoch, lr, sum(state.losses) / len(state.losses), score))
+    state.losses.clear()
+    if score is not None and (state.best is None or score >= state.best):
+        state.best = score
+        card = card.model_copy(update={"step": state.step, "score": score})
+        checkpoint.save(folder / "best.ckpt", card, {"network": state.ema.state_dict()})
+    if score is not None:
+        log.info("epoch %d: validation score %.4f (best %.4f)", epoch, score, state.best)
+
+
+def _log_row(folder: Path, row: tuple[float | None, ...]) -> None:
+    with (folder / "metrics.csv").open("a", newline="") as file:
+        writer = csv.writer(file)
+        if not file.tell():
+            writer.writerow(COLUMNS)
+        writer.writerow(["" if value is None else f"{value:.6g}" for value in row])
+
+
+def _resume(state: State, card: checkpoint.Card, folder: Path) -> None:
+    """Go on from last.ckpt where there is one; what was logged after it will be logged again."""
+    path, rows = folder / "last.ckpt", folder / "metrics.csv"
+    if path.exists():
+        old, tensors = checkpoint.read(path)
+        if old.recipe != card.recipe:
+            raise UsageError(
+                f"{path} comes from another recipe", "resume with the same settings, or choose another --out"
+            )
+        state.restore(tensors)
+        log.info("going on from step %d", state.step)
+    if rows.exists():
+        header, *lines = rows.read_text().splitlines()
+        kept = [line for line in lines if int(line.partition(",")[0]) <= state.step]
+        rows.write_text("\n".join([header, *kept]) + "\n")

@@ -1,0 +1,73 @@
+"""Robust intensity normalization: clip to percentiles, then zero mean and unit deviation."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple, Protocol
+
+import numpy as np
+
+from copick_tools.types import Floats
+
+
+class Volume(Protocol):
+    """Anything with a zyx shape that slices into arrays: an array, a memory map, a stored tomogram."""
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Length along z, y, x."""
+
+    def __getitem__(self, region: Any) -> Any:
+        """The part of the volume that a tuple of zyx slices names."""
+
+
+class Intensity(NamedTuple):
+    """Statistics of a tomogram: clipping bounds, and mean and deviation after clipping."""
+
+    low: float
+    high: float
+    mean: float
+    deviation: float
+
+
+def intensity(volume: Volume, clip: float = 0.1, samples: int = 2_000_000) -> Intensity:
+    """Statistics of a zyx volume, read slab by slab, the percentiles from about ``samples`` evenly spaced voxels.
+
+    clip: percent that is cut off at either end (gold beads, edges).
+
+    Raises ValueError when a voxel isn't finite or all are equal.
+
+    >>> import numpy as np
+    >>> intensity(np.arange(8.0).reshape(2, 2, 2), clip=0).mean
+    3.5
+    """
+    depth = volume.shape[0]
+    step = max(1, round(float(np.prod(volume.shape) / samples) ** (1 / 3)))
+    picked = []
+    for z0 in range(0, depth, 16):
+        slab = np.asarray(volume[z0 : z0 + 16, :, :], dtype=np.float32)
+        if not np.isfinite(slab).all():
+            raise ValueError(
+                f"{int((~np.isfinite(slab)).sum())} voxels in slices {z0} to {z0 + len(slab) - 1} aren't finite"
+            )
+        picked.append(slab[(-z0) % step :: step, ::step, ::step].ravel())
+    values = np.concatenate(picked).astype(float)
+    low, high = np.percentile(values, [clip, 100 - clip])
+    clipped = np.clip(values, low, high)
+    if not clipped.std() > 0:
+        raise ValueError(
+            f"all voxels are {values[0]:g}" if values.min() == values.max() else "nearly all voxels are equal"
+        )
+    return Intensity(float(low), float(high), float(clipped.mean()), float(clipped.std()))
+
+
+def normalize(block: Floats, statistics: Intensity) -> Floats:
+    """A block of a volume (any shape), clipped and scaled by the statistics of the whole, float32.
+
+    >>> import numpy as np
+    >>> normalize(np.array([0.0, 5.0, 99.0]), Intensity(0, 10, 5, 2.5))
+    array([-2.,  0.,  2.], dtype=float32)
+    """
+    clipped: Floats = np.clip(block, statistics.low, statistics.high, dtype=np.float32)
+    clipped -= np.float32(statistics.mean)
+    clipped /= np.float32(statistics.deviation)
+    return clipped

@@ -1,0 +1,156 @@
+"""`popsicle simulate`: projects of synthetic tomograms with their truth."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from copick_tools.data.project import Project, create_project, write_text
+from copick_tools.data.splits import read_splits, write_splits
+from copick_tools.data.tables import read_picks_table
+from copick_tools.data.uris import PicksUri, SegmentationUri, TomogramUri
+from copick_tools.data.write import has_tomogram, write_picks, write_segmentation, write_tomogram
+from copick_tools.errors import NotFoundError, UsageError, nearest
+from copick_tools.recipes.load import load_task
+from copick_tools.simulate.phantom import Phantom, simulate_phantom
+from copick_tools.simulate.settings import PRESETS, PhantomSettings
+from copick_tools.types import RunResult
+from copick_tools.workflows.runs import each_run
+
+USER, SESSION, TOMO_TYPE, SEGMENTATION = "simulation", "0", "wbp", "phantom"
+TASK = "phantom-sim"
+
+
+@dataclass(frozen=True)
+class PhantomProject:
+    """What to simulate. shape: zyx in voxels. voxel_spacing: angstrom. positions: files or folders of picks, one per run.
+
+    changes: fields of PhantomSettings that differ from the preset.
+    """
+
+    runs: int = 8
+    shape: tuple[int, int, int] = (64, 256, 256)
+    voxel_spacing: float = 10.012
+    preset: str = "hard"
+    seed: int = 0
+    positions: tuple[Path, ...] = ()
+    changes: Mapping[str, Any] | None = None
+
+    def settings(self) -> PhantomSettings:
+        """The preset with the changes. Raises NotFoundError, UsageError."""
+        if self.preset not in PRESETS:
+            raise NotFoundError(f"no preset '{self.preset}'", nearest(self.preset, PRESETS))
+        return replace(PRESETS[self.preset], **(self.changes or {}))
+
+
+def simulate(
+    out: Path, plan: PhantomProject, workers: int = 1, overwrite: bool = False
+) -> tuple[Project, list[str], Iterator[RunResult]]:
+    """Make (or go on making) the project ``out``: the project, its runs, and the results as they come.
+
+    The seed of a run depends on ``plan.seed`` and its number alone, so more runs may be added later.
+    """
+    settings = plan.settings()
+    if plan.runs < 1 or min(plan.shape) < 1 or not 0 < plan.voxel_spacing < float("inf"):
+        raise UsageError(f"can't simulate {plan.runs} runs of {plan.shape} voxels at {plan.voxel_spacing} angstrom")
+    positions = [read_positions(path) for path in plan.positions]
+    task = load_task(TASK)
+    project = create_project(out, TASK, task.objects, task.description)
+    names = [f"TS_{number:03d}" for number in range(1, plan.runs + 1)]
+    _check_same(project, plan, settings)
+    write_splits(project, {**assign_splits(names), **_longer(read_splits(project), names)})
+    work = partial(_simulate_run, project, plan, settings, positions)
+    uri = TomogramUri(TOMO_TYPE, plan.voxel_spacing)
+    finished = partial(_is_finished, project, uri, overwrite)
+    return project, names, each_run(names, work, finished, workers)
+
+
+def assign_splits(names: Sequence[str]) -> dict[str, list[str]]:
+    """Train, val and test in the proportions 7 : 2 : 4 of the task; test comes first where there are few runs.
+
+    >>> {split: len(runs) for split, runs in assign_splits([str(n) for n in range(13)]).items()}
+    {'train': 7, 'val': 2, 'test': 4}
+    >>> assign_splits(["a", "b"])
+    {'train': ['a'], 'val': [], 'test': ['b']}
+    """
+    count = len(names)
+    test = max(1, round(count * 4 / 13))
+    val = max(1, round(count * 2 / 13)) if count > 2 else 0
+    train = count - test - val
+    return {"train": list(names[:train]), "val": list(names[train : train + val]), "test": list(names[train + val :])}
+
+
+def _longer(splits: dict[str, list[str]], names: Sequence[str]) -> dict[str, list[str]]:
+    """The splits that are there already, if they speak of the same runs; a project that grows is split anew."""
+    return splits if sorted(run for runs in splits.values() for run in runs) == sorted(names) else {}
+
+
+def read_positions(path: Path) -> dict[str, np.ndarray]:
+    """Positions (N, 3) xyz in angstrom per object from a file of picks, or from all those in a folder."""
+    files = sorted(p for p in path.iterdir() if p.suffix in (".json", ".csv", ".star")) if path.is_dir() else [path]
+    if not files:
+        raise NotFoundError(f"no picks in {path}", "expected .json (copick), .csv or .star files")
+    found: dict[str, list[np.ndarray]] = {}
+    for file in files:
+        for (_, name), points in read_picks_table(file, run="positions").items():
+            found.setdefault(name, []).append(points.positions)
+    known = {entry.name for entry in load_task(TASK).objects}
+    for name in found:
+        if name not in known:
+            raise NotFoundError(f"{path} has picks of '{name}', which isn't simulated", nearest(name, known))
+    return {name: np.concatenate(parts) for name, parts in found.items()}
+
+
+def _is_finished(project: Project, uri: TomogramUri, overwrite: bool, run: str) -> bool:
+    return not overwrite and has_tomogram(project, run, uri)  # the tomogram is written last
+
+
+def _check_same(project: Project, plan: PhantomProject, settings: PhantomSettings) -> None:
+    """Keep the settings beside the project; refuse to mix two simulations in one."""
+    path = project.sidecar / "simulation.json"
+    document = {
+        "preset": plan.preset,
+        "seed": plan.seed,
+        "shape": list(plan.shape),
+        "voxel_spacing": plan.voxel_spacing,
+        "positions": [p.name for p in plan.positions],
+        "settings": asdict(settings),
+    }
+    text = json.dumps(document, indent=2) + "\n"
+    if path.exists() and path.read_text(encoding="utf-8") != text:
+        raise UsageError(
+            f"{project.folder} holds a simulation with other settings", f"see {path}, or choose another --out"
+        )
+    write_text(path, text)
+
+
+def _simulate_run(
+    project: Project,
+    plan: PhantomProject,
+    settings: PhantomSettings,
+    positions: Sequence[Mapping[str, np.ndarray]],
+    run: str,
+) -> None:
+    number = int(run.rpartition("_")[2]) - 1
+    labels = {entry.name: entry.label for entry in load_task(TASK).objects}
+    seed = int(np.random.SeedSequence([plan.seed, number]).generate_state(1)[0])
+    given = positions[number % len(positions)] if positions else None
+    phantom = simulate_phantom(plan.shape, plan.voxel_spacing, labels, settings, seed, given)
+    _store(project, run, plan.voxel_spacing, phantom, labels)
+
+
+def _store(project: Project, run: str, spacing: float, phantom: Phantom, labels: Mapping[str, int]) -> None:
+    truth = SegmentationUri(SEGMENTATION, USER, SESSION, spacing, "multilabel")
+    write_segmentation(project, run, truth, phantom.segmentation)
+    for name, label in labels.items():
+        ids = np.where(phantom.segmentation == label, phantom.instances, 0)
+        write_segmentation(project, run, SegmentationUri(name, USER, SESSION, spacing, "instance"), ids)
+        if name in phantom.points:
+            write_picks(project, run, PicksUri(name, USER, SESSION), phantom.points[name])
+    write_tomogram(project, run, TomogramUri(TOMO_TYPE, spacing), phantom.tomogram)
