@@ -81,10 +81,11 @@ def evaluate(
     if as_json:
         output.document(answer.result)
     else:
-        _table(answer.result)
+        show_points(answer.result)
 
 
-def _table(result: PointsResult) -> None:
+def show_points(result: PointsResult) -> None:
+    """The score table on stdout, warnings on stderr."""
     rows = [
         [
             name,

@@ -20,7 +20,7 @@ from copick_tools.data.rows import (
     names,
     numbers,
     require_rotations,
-    run_named,
+    runs_named,
 )
 from copick_tools.errors import FormatError
 from copick_tools.types import Floats, Mask
@@ -36,14 +36,13 @@ FLAGS = {"1": True, "true": True, "0": False, "false": False}
 def write_csv(path: Path, picks: PicksTable) -> None:
     """Columns run_name, object, x, y, z (angstrom), score; instance_id and the 4x4 matrix where there are any."""
     rows = flatten(picks)
-    turned, counted = bool(rows.trusted is not None and rows.trusted.any()), bool(rows.instance_ids.any())
     header = ["run_name", "object", "x", "y", "z", "score"]
     columns = [rows.runs, rows.objects, *rows.positions.round(POSITION_DECIMALS).T.tolist()]
     columns.append(rows.scores.round(SCORE_DECIMALS).tolist())
-    if counted:
+    if rows.instance_ids.any():
         header.append(INSTANCE)
         columns.append(rows.instance_ids.tolist())
-    if turned:
+    if rows.trusted is not None and rows.trusted.any():
         matrices = np.tile(np.eye(4), (len(rows.runs), 1, 1))
         matrices[:, :3, :3] = rows.rotations.round(ROTATION_DECIMALS)
         header += [TRUST, *MATRIX]
@@ -62,11 +61,11 @@ def read_csv(path: Path, run: str | None, object_name: str | None, frames: Frame
     table = _table(path)
     count = len(table["x"])
     positions = np.column_stack([numbers(path, axis, table[axis]) for axis in "xyz"]) * (pixel_size or 1.0)
-    score = first_present(SCORE, list(table))
+    score = first_present(SCORE, table)
     matrices = _matrices(path, table, count)
     instance_ids = numbers(path, INSTANCE, table[INSTANCE]) if INSTANCE in table else np.zeros(count)
     return Rows(
-        runs=[run_named(name, frames) for name in _named(path, table, RUN, run)],
+        runs=runs_named(_named(path, table, RUN, run), frames),
         objects=_named(path, table, OBJECT, object_name),
         positions=positions + matrices[:, :3, 3],
         scores=np.ones(count) if score is None else numbers(path, score, table[score]),
@@ -102,7 +101,7 @@ def _table(path: Path) -> dict[str, Sequence[str | None]]:
 def _named(
     path: Path, table: dict[str, Sequence[str | None]], aliases: Sequence[str], default: str | None
 ) -> list[str]:
-    column = first_present(aliases, list(table))
+    column = first_present(aliases, table)
     if column is not None:
         return names(path, column, table[column], default)
     if default is None and len(table["x"]):

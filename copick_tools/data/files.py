@@ -24,7 +24,7 @@ UNSET = 1.0  # angstrom; what MRC writers leave behind when nobody told them the
 class Volume:
     """A volume from a file.
 
-    array: z y x, voxels; read only, memory-mapped where the file allows it.
+    array: z y x, voxels; memory-mapped where the file allows it, so not to be written to.
     voxel_spacing: angstrom, as the caller or else the header states it; None where neither does.
     header_voxel_spacing: angstrom, what the header literally says; None where it says nothing or no single number.
     """

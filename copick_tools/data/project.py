@@ -13,20 +13,21 @@ from typing import Any
 from urllib.parse import urlparse
 
 from copick_tools.errors import FormatError, NotFoundError, UsageError, nearest
-from copick_tools.recipes.task import Task, TaskObject
+from copick_tools.recipes.task import Task
 
 log = logging.getLogger("copick_tools")
 
 
 @dataclass(frozen=True)
 class ProjectObject:
-    """What a project says of an object. radius: angstrom, None where there is none."""
+    """What a project says of an object. radius: angstrom, None where there is none. identifier: an ontology id."""
 
     name: str
     label: int
     radius: float | None
     is_particle: bool
     color: tuple[int, ...]
+    identifier: str | None = None
 
 
 class Project:
@@ -122,7 +123,7 @@ def local_path(url: str) -> Path | None:
     return None
 
 
-def create_project(folder: Path, name: str, objects: Iterable[TaskObject], description: str) -> Project:
+def create_project(folder: Path, name: str, objects: Iterable[ProjectObject], description: str) -> Project:
     """Make, or open again, a filesystem project at ``folder``/copick.json.
 
     Raises UsageError when the folder holds a project with other objects.
@@ -149,14 +150,22 @@ def create_project(folder: Path, name: str, objects: Iterable[TaskObject], descr
     return open_project(config)
 
 
-def _pickable(entry: TaskObject) -> dict[str, Any]:
+def project_objects(task: Task) -> list[ProjectObject]:
+    """The objects of a task as a project has them."""
+    return [
+        ProjectObject(o.name, o.label, o.radius, o.is_particle, tuple(o.color), o.portal_object_id)
+        for o in task.objects
+    ]
+
+
+def _pickable(entry: ProjectObject) -> dict[str, Any]:
     return {
         "name": entry.name,
         "is_particle": entry.is_particle,
         "label": entry.label,
         "color": list(entry.color),
         **({"radius": entry.radius} if entry.radius is not None else {}),
-        **({"identifier": entry.portal_object_id} if entry.portal_object_id else {}),
+        **({"identifier": entry.identifier} if entry.identifier else {}),
     }
 
 

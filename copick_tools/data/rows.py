@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -78,22 +78,29 @@ def flatten(picks: PicksTable) -> Rows:
     )
 
 
+def members(keys: Iterable[Any]) -> dict[Any, Integers]:
+    """key -> the rows that have it, in their order; keys in order of appearance."""
+    rows: dict[Any, list[int]] = {}
+    for row, key in enumerate(keys):
+        rows.setdefault(key, []).append(row)
+    return {key: np.array(index) for key, index in rows.items()}
+
+
 def grouped(rows: Rows) -> PicksTable:
     """(run, object) -> picks, in the order of the rows."""
-    members: dict[tuple[str, str], list[int]] = {}
-    for row, key in enumerate(zip(rows.runs, rows.objects)):
-        members.setdefault(key, []).append(row)
-    return {key: _points(rows, np.array(index)) for key, index in members.items()}
+    return {key: _points(rows, index) for key, index in members(zip(rows.runs, rows.objects)).items()}
 
 
-def run_named(name: str, frames: Frames) -> str:
-    """The run whose tomogram has this ``name`` in files; the name itself unless a frame says otherwise."""
-    return {frame.tomogram: run for run, frame in frames.items() if frame.tomogram is not None}.get(name, name)
+def runs_named(tomograms: Sequence[str], frames: Frames) -> list[str]:
+    """The runs whose tomograms have these names in files; the names themselves unless a frame says otherwise."""
+    runs = {frame.tomogram: run for run, frame in frames.items() if frame.tomogram is not None}
+    return [runs.get(name, name) for name in tomograms]
 
 
-def first_present(aliases: Sequence[str], columns: Sequence[str]) -> str | None:
+def first_present(aliases: Sequence[str], columns: Iterable[str]) -> str | None:
     """The first of ``aliases`` that is among ``columns``."""
-    return next((alias for alias in aliases if alias in columns), None)
+    present = set(columns)
+    return next((alias for alias in aliases if alias in present), None)
 
 
 def numbers(path: Path, column: str, cells: Sequence[Any]) -> Floats:

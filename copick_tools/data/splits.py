@@ -53,3 +53,18 @@ def runs(project: Project, split: str | None = None, names: Sequence[str] = ()) 
     if not chosen:
         raise NotFoundError(f"{project.config} has no runs" + (f" in split '{split}'" if split else ""))
     return chosen
+
+
+def assign_splits(names: Sequence[str]) -> dict[str, list[str]]:
+    """Train, val and test in the proportions 7 : 2 : 4, in the order of the names; test comes first where there are few runs.
+
+    >>> {split: len(runs) for split, runs in assign_splits([str(n) for n in range(13)]).items()}
+    {'train': 7, 'val': 2, 'test': 4}
+    >>> assign_splits(["a", "b"])
+    {'train': ['a'], 'val': [], 'test': ['b']}
+    """
+    count = len(names)
+    test = max(1, round(count * 4 / 13))
+    val = max(1, round(count * 2 / 13)) if count > 2 else 0
+    train = count - test - val
+    return {"train": list(names[:train]), "val": list(names[train : train + val]), "test": list(names[train + val :])}

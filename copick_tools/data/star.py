@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from copick_tools.data.rows import Frames, PicksTable, Rows, first_present, flatten, names, numbers, run_named
+from copick_tools.data.rows import Frames, PicksTable, Rows, first_present, flatten, members, names, numbers, runs_named
 from copick_tools.errors import FormatError, NotFoundError, UsageError, nearest
 from copick_tools.types import Floats
 
@@ -46,16 +46,14 @@ def write_star(path: Path, picks: PicksTable, frames: Frames) -> None:
     from copick.util.formats import build_relion_star_tables, points_and_rotations_to_transforms, write_star_particles
 
     tomograms = _tomograms(picks, frames)
-    runs = list(tomograms)
-    rows = flatten(dict(sorted(picks.items(), key=lambda item: runs.index(item[0][0]))))  # in the order of the table
-    owner = np.array(rows.runs, dtype=object)
-    poses = {
-        name: (
-            rows.positions[owner == run],
-            points_and_rotations_to_transforms(np.zeros((np.sum(owner == run), 3)), rows.rotations[owner == run]),
-        )
-        for run, name in tomograms.items()
-    }
+    order = {run: number for number, run in enumerate(tomograms)}
+    rows = flatten(dict(sorted(picks.items(), key=lambda item: order[item[0][0]])))  # as the table will have them
+    index = members(rows.runs)
+    poses = {}
+    for run, name in tomograms.items():
+        mine = index.get(run, np.zeros(0, int))
+        turns = points_and_rotations_to_transforms(np.zeros((len(mine), 3)), rows.rotations[mine])
+        poses[name] = (rows.positions[mine], turns)
     centers = {name: frames[run].center for run, name in tomograms.items()}
     with warnings.catch_warnings(action="ignore", category=UserWarning):  # gimbal lock: one triple of many, and right
         table, _ = build_relion_star_tables(poses, tomogram_centers=centers, coordinates="centered")
@@ -82,14 +80,13 @@ def read_star(path: Path, run: str | None, object_name: str | None, frames: Fram
         if column in table:
             table[column] = numbers(path, column, table[column].tolist())
     runs = _runs(path, table, run, frames)
-    owner = np.array(runs, dtype=object)
     positions, rotations = np.zeros((count, 3)), np.zeros((count, 3, 3))
-    for name in dict.fromkeys(runs):
-        part = table[owner == name].reset_index(drop=True)
+    for name, mine in members(runs).items():
+        part = table.iloc[mine].reset_index(drop=True)
         scales = _scales(path, part, optics, pixel_size)
         if scales is None and name in frames:
             scales = np.full(len(part), frames[name].voxel_spacing)
-        positions[owner == name], rotations[owner == name] = _poses(path, part, name, frames, scales)
+        positions[mine], rotations[mine] = _poses(path, part, name, frames, scales)
     score, instance = first_present(SCORE, table.columns), first_present(INSTANCES, table.columns)
     return Rows(
         runs=runs,
@@ -97,8 +94,10 @@ def read_star(path: Path, run: str | None, object_name: str | None, frames: Fram
         positions=positions,
         scores=np.ones(count) if score is None else numbers(path, score, table[score].tolist()),
         rotations=rotations,
-        instance_ids=np.zeros(count, int) if instance is None else numbers(path, instance, table[instance]).astype(int),
-        trusted=numbers(path, TRUST, table[TRUST]).astype(bool) if TRUST in table else None,
+        instance_ids=np.zeros(count, int)
+        if instance is None
+        else numbers(path, instance, table[instance].tolist()).astype(int),
+        trusted=numbers(path, TRUST, table[TRUST].tolist()).astype(bool) if TRUST in table else None,
     )
 
 
@@ -163,7 +162,7 @@ def _runs(path: Path, table: pd.DataFrame, default: str | None, frames: Frames) 
     found = _named(path, table, column, default, "run")
     if column == "rlnMicrographName":  # a path in RELION 3: Tomograms/TS_01.mrc
         found = [IMAGE_SUFFIX.sub("", name.rsplit("/", 1)[-1]) for name in found]
-    return [run_named(name, frames) for name in found]
+    return runs_named(found, frames)
 
 
 def _named(path: Path, table: pd.DataFrame, column: str | None, default: str | None, what: str) -> list[str]:

@@ -47,3 +47,10 @@ def use_bf16(precision: str, device: torch.device) -> bool:
 def autocast(device: torch.device, bf16: bool) -> contextlib.AbstractContextManager[Any]:
     """Mixed precision on ``device``, or nothing."""
     return torch.autocast(device.type, dtype=torch.bfloat16) if bf16 else contextlib.nullcontext()
+
+
+def devices() -> list[tuple[str, str]]:
+    """What there is to compute on: (kind, description), the description empty where there is none."""
+    cuda = [torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())]
+    cpu = f"{torch.get_num_threads()} threads, bfloat16 {'native' if has_bf16(torch.device('cpu')) else 'not native'}"
+    return [("cuda", ", ".join(cuda)), ("mps", "available" if torch.backends.mps.is_available() else ""), ("cpu", cpu)]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import Field
 
@@ -89,3 +89,37 @@ class TrainResult(Strict):
     trained: bool
     score: float | None
     step: int
+
+
+class ModelCard(Strict):
+    """`models show --json`. The counts are for the default settings and ``outputs`` channels."""
+
+    family: str
+    title: str
+    parameters: int
+    state_dict_elements: int = Field(
+        description="what summing a checkpoint's tensors gives; shared weights count twice"
+    )
+    outputs: int
+    license: str
+    extra: str | None = Field(description="of pip; null: nothing to install")
+    paper: str
+    settings: dict[str, Any] = Field(description="defaults of a recipe's `model:`")
+    fields: dict[str, str]
+    recipes: list[str]
+
+
+class Check(Strict):
+    """One line of `doctor`."""
+
+    name: str
+    status: Literal["ok", "absent", "broken"]
+    detail: str
+    hint: str | None = None
+
+
+class DoctorResult(Strict):
+    """`doctor --json`."""
+
+    version: str
+    checks: list[Check]

@@ -32,7 +32,7 @@ class PhantomSettings:
     # The tilt series
     tilt_range: float = 45.0  # degrees to either side
     tilt_step: float = 3.0  # degrees
-    dose: float = 2.0  # electrons per square angstrom and tilt
+    dose: float = 2.03  # electrons per square angstrom and tilt
     jitter: float = 3.0  # angstrom, standard deviation of the residual shift of a tilt along x and along y
 
     # The image

@@ -11,8 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from copick_tools.data.project import Project, create_project, write_text
-from copick_tools.data.splits import read_splits, write_splits
+from copick_tools.data.project import Project, create_project, project_objects, write_text
+from copick_tools.data.splits import assign_splits, read_splits, write_splits
 from copick_tools.data.tables import read_picks_table
 from copick_tools.data.uris import PicksUri, SegmentationUri, TomogramUri
 from copick_tools.data.write import has_tomogram, write_picks, write_segmentation, write_tomogram
@@ -61,34 +61,15 @@ def simulate(
         raise UsageError(f"can't simulate {plan.runs} runs of {plan.shape} voxels at {plan.voxel_spacing} angstrom")
     positions = [read_positions(path) for path in plan.positions]
     task = load_task(TASK)
-    project = create_project(out, TASK, task.objects, task.description)
+    project = create_project(out, TASK, project_objects(task), task.description)
     names = [f"TS_{number:03d}" for number in range(1, plan.runs + 1)]
     _check_same(project, plan, settings)
-    write_splits(project, {**assign_splits(names), **_longer(read_splits(project), names)})
+    if sorted(run for runs in read_splits(project).values() for run in runs) != names:
+        write_splits(project, assign_splits(names))  # a project that grows is split anew
     work = partial(_simulate_run, project, plan, settings, positions)
     uri = TomogramUri(TOMO_TYPE, plan.voxel_spacing)
     finished = partial(_is_finished, project, uri, overwrite)
     return project, names, each_run(names, work, finished, workers)
-
-
-def assign_splits(names: Sequence[str]) -> dict[str, list[str]]:
-    """Train, val and test in the proportions 7 : 2 : 4 of the task; test comes first where there are few runs.
-
-    >>> {split: len(runs) for split, runs in assign_splits([str(n) for n in range(13)]).items()}
-    {'train': 7, 'val': 2, 'test': 4}
-    >>> assign_splits(["a", "b"])
-    {'train': ['a'], 'val': [], 'test': ['b']}
-    """
-    count = len(names)
-    test = max(1, round(count * 4 / 13))
-    val = max(1, round(count * 2 / 13)) if count > 2 else 0
-    train = count - test - val
-    return {"train": list(names[:train]), "val": list(names[train : train + val]), "test": list(names[train + val :])}
-
-
-def _longer(splits: dict[str, list[str]], names: Sequence[str]) -> dict[str, list[str]]:
-    """The splits that are there already, if they speak of the same runs; a project that grows is split anew."""
-    return splits if sorted(run for runs in splits.values() for run in runs) == sorted(names) else {}
 
 
 def read_positions(path: Path) -> dict[str, np.ndarray]:

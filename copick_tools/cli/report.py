@@ -1,0 +1,26 @@
+"""popsicle report"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from copick_tools.cli import output
+from copick_tools.cli.base import Command
+
+
+@click.command(cls=Command)
+@click.argument("folders", nargs=-1, required=True, metavar="DIR...", type=click.Path(path_type=Path))
+@click.option("--out", type=click.Path(path_type=Path), required=True, help="The HTML file.")
+def report(folders: tuple[Path, ...], out: Path) -> None:
+    """Make one HTML file from evaluations: score tables, slices with picks.
+
+    \b
+    DIR is what `popsicle evaluate --out DIR` wrote.
+    Example: popsicle report experiments/phantom-sim/octopi --out report.html
+    """
+    from copick_tools.workflows.report import report as run_report
+
+    run_report(folders, out)
+    output.result(str(out))

@@ -1,0 +1,61 @@
+"""`popsicle demo`: the whole path on simulated data, through the same workflows as the commands."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Protocol
+
+from copick_tools.data import splits, uris
+from copick_tools.errors import PopsicleError
+from copick_tools.recipes.load import load_task
+from copick_tools.recipes.results import PointsResult
+from copick_tools.types import RunResult
+from copick_tools.workflows.evaluate import Question, evaluate
+from copick_tools.workflows.localize import localize
+from copick_tools.workflows.predict import Model
+from copick_tools.workflows.report import report
+from copick_tools.workflows.simulate import TASK, PhantomProject, simulate
+from copick_tools.workflows.train import plan_training, train
+
+RECIPE = "phantom-sim/unet-small"
+OUTPUT = ":unet-small/1"
+
+
+class Show(Protocol):
+    """How a front end shows what goes on."""
+
+    def runs(self, label: str, results: Iterable[RunResult], total: int) -> list[RunResult]:
+        """Walk through results of runs."""
+
+    def steps(self, label: str, work: Callable[[Callable[[int, int], None]], None]) -> None:
+        """Let ``work`` report its steps."""
+
+
+def demo(
+    out: Path, plan: PhantomProject, show: Show, *, settings: tuple[str, ...] = (), device: str = "auto"
+) -> PointsResult:
+    """Simulate, train, localize the held-out runs, evaluate, report; what is finished already is not done again.
+
+    Raises PopsicleError when a step fails.
+    """
+    project, names, made = simulate(out / "project", plan)
+    _all_done(show.runs("simulate", made, len(names)))
+    training = plan_training(project, RECIPE, settings, out / "experiment")
+    show.steps("train", lambda progress: train(project, training, progress, resume=True, device=device))
+    held_out = splits.runs(project, "test")
+    model = Model.open(out / "experiment" / "best.ckpt", device)
+    tomogram, picks = uris.tomogram_uri(training.recipe.input), uris.picks_uri(OUTPUT, output=True)
+    _all_done(show.runs("localize", localize(model, project, held_out, tomogram, picks, overwrite=True), len(held_out)))
+    task = load_task(TASK)
+    question = Question((picks,), (uris.picks_uri(task.reference),), task)
+    answer = evaluate(project, held_out, question)
+    answer.write(out / "experiment")
+    report([out / "experiment"], out / "report.html")
+    return answer.result
+
+
+def _all_done(results: list[RunResult]) -> None:
+    failed = [result for result in results if result.status == "failed"]
+    if failed:
+        raise PopsicleError(f"run {failed[0].run} failed: {failed[0].error}", failed[0].hint)

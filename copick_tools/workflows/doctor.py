@@ -1,0 +1,89 @@
+"""`popsicle doctor`: is everything here that is needed, and what to install next."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import shutil
+from collections.abc import Iterator
+from importlib.metadata import PackageNotFoundError, version
+from importlib.util import find_spec
+
+from copick_tools import __version__
+from copick_tools.recipes.load import configs, recipe_names, task_names
+from copick_tools.recipes.results import Check, DoctorResult
+
+NEEDED = {
+    "copick": "copick",
+    "torch": "torch",
+    "monai": "monai",
+    "cc3d": "connected-components-3d",
+    "mrcfile": "mrcfile",
+}
+
+
+def doctor() -> DoctorResult:
+    """Check packages, devices, memory and configs; nothing is written and no network is used."""
+    checks = [*_packages(), _torchvision(), *_devices(), _machine(), _configs(), _project()]
+    return DoctorResult(version=__version__, checks=checks)
+
+
+def _packages() -> Iterator[Check]:
+    for module, package in NEEDED.items():
+        try:
+            importlib.import_module(module)
+            yield Check(name=package, status="ok", detail=version(package))
+        except PackageNotFoundError:
+            yield Check(name=package, status="ok", detail="no version recorded")
+        except ImportError as error:
+            yield Check(name=package, status="broken", detail=str(error), hint=f"pip install {package}")
+
+
+def _torchvision() -> Check:
+    """A torchvision built for another torch breaks what imports it (transformers, timm); ours never does."""
+    if find_spec("torchvision") is None:
+        return Check(name="torchvision", status="absent", detail="not needed")
+    try:
+        importlib.import_module("torchvision")
+    except (ImportError, RuntimeError) as error:
+        return Check(name="torchvision", status="broken", detail=str(error), hint="pip uninstall torchvision")
+    return Check(name="torchvision", status="ok", detail=version("torchvision"))
+
+
+def _devices() -> Iterator[Check]:
+    from copick_tools.inference.device import devices
+
+    for name, detail in devices():
+        yield Check(
+            name=name, status="ok" if detail else "absent", detail=detail or "none here; --device cpu works always"
+        )
+
+
+def _machine() -> Check:
+    free = shutil.disk_usage(".").free / 2**30
+    return Check(name="machine", status="ok", detail=f"{os.cpu_count()} cores, {free:.0f} GiB free here")
+
+
+def _configs() -> Check:
+    return Check(
+        name="configs", status="ok", detail=f"{configs()}: {len(task_names())} tasks, {len(recipe_names())} recipes"
+    )
+
+
+def _project() -> Check:
+    config = os.environ.get("COPICK_CONFIG")
+    if not config:
+        return Check(
+            name="project",
+            status="absent",
+            detail="COPICK_CONFIG isn't set",
+            hint="export COPICK_CONFIG=DIR/copick.json",
+        )
+    from copick_tools.data.project import open_project
+    from copick_tools.errors import PopsicleError
+
+    try:
+        project = open_project(config)
+        return Check(name="project", status="ok", detail=f"{project.config}: {len(project.run_names)} runs")
+    except PopsicleError as error:
+        return Check(name="project", status="broken", detail=error.message, hint=error.hint)
