@@ -65,7 +65,7 @@ def train(
     card = checkpoint.Card(recipe=recipe, task=task, voxel_spacing=spacings.pop(), normalize=CLIP)
     torch.manual_seed(seed_of(recipe.train.seed, "weights"))
     outputs = len(task.targets) + 1
-    network = build(outputs).to(where)
+    network = _placed(build(outputs), where)
     checks = [_validation_run(project, run, recipe, task) for run in held_out]
     return fit(
         network,
@@ -87,7 +87,8 @@ def load(build: Callable[[Recipe, int], torch.nn.Module], path: Path, device: st
         network.load_state_dict(tensors["ema"] if "ema" in tensors else tensors["network"])
     except (RuntimeError, KeyError) as error:
         raise FormatError(f"{path}: the weights don't fit the recipe inside") from error
-    return predictor(network, card, pick_device(device))
+    where = pick_device(device)
+    return predictor(_placed(network, where), card, where)
 
 
 def predictor(network: torch.nn.Module, card: checkpoint.Card, device: torch.device) -> Tiled:
@@ -104,6 +105,13 @@ def predictor(network: torch.nn.Module, card: checkpoint.Card, device: torch.dev
         device=device,
         bf16=use_bf16(recipe.train.precision, device),
     )
+
+
+def _placed(network: torch.nn.Module, device: torch.device) -> torch.nn.Module:
+    """The network on its device, channels last where convolutions are faster that way."""
+    if device.type in ("cpu", "cuda"):
+        network = network.to(memory_format=torch.channels_last_3d)
+    return network.to(device)
 
 
 def _training_run(project: Project, run: str, recipe: Recipe, task: Task) -> TrainingRun:

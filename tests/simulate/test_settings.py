@@ -24,6 +24,8 @@ def test_the_defaults_are_the_hard_preset():
         {"vesicle_radius": (300, 200)},
         {"counts": {"ribosome": -1}},
         {"dose": float("nan")},
+        {"dose": float("inf")},
+        {"defocus": -1},
     ],
 )
 def test_impossible_settings_are_errors(change):

@@ -1,0 +1,51 @@
+# make demo | test | lint | test-slow | lock. Each makes .venv and installs what it needs; quick when nothing changed.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/pip install -q --disable-pip-version-check -c constraints.txt
+DEMO ?= demo-out
+export OMP_WAIT_POLICY := PASSIVE
+
+.PHONY: demo test test-slow lint lock clean
+
+demo: $(VENV)/.installed
+	$(BIN)/popsicle demo --out $(DEMO)
+
+test: $(VENV)/.installed-test
+	$(BIN)/python -m pytest -q -m "not slow and not gpu and not network"
+
+test-slow: $(VENV)/.installed-test
+	$(BIN)/python -m pytest -q -m "slow and not gpu and not network"
+
+lint: $(VENV)/.installed-dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports --no-cache
+
+# torch comes first: the constraint names the build, and a torchvision made for another torch breaks what imports it
+$(VENV)/.installed: pyproject.toml constraints.txt
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(PIP) torch
+	$(PIP) -e .
+	$(BIN)/python -c "import torchvision" 2>/dev/null || $(BIN)/pip uninstall -q -y torchvision 2>/dev/null || true
+	touch $@
+
+$(VENV)/.installed-test: $(VENV)/.installed
+	$(PIP) -e ".[test]"
+	touch $@
+
+$(VENV)/.installed-dev: $(VENV)/.installed-test
+	$(PIP) -e ".[dev]"
+	touch $@
+
+# Freeze a fresh environment that holds everything, every distribution pinned, without local version tags.
+lock:
+	$(PYTHON) -m venv .venv-lock
+	.venv-lock/bin/pip install -q torch==2.13.0
+	.venv-lock/bin/pip install -q torch==2.13.0 -e ".[test,dev]" nnunetv2
+	.venv-lock/bin/pip freeze --exclude-editable | sed 's/+[^ ]*//; / @ /d' > constraints.txt
+	rm -rf .venv-lock
+
+clean:
+	rm -rf $(VENV) $(DEMO)

@@ -1,0 +1,35 @@
+"""Voxel centers stay where they are."""
+
+import numpy as np
+import pytest
+
+from copick_tools.volumes.coordinates import binned_origin, to_angstrom, to_voxels
+from copick_tools.volumes.paint import heatmaps
+from copick_tools.volumes.resample import labels_onto, resample
+
+
+@pytest.mark.parametrize("target", [5.0, 7.5, 10.0, 13.0, 20.0])
+def test_a_blob_stays_at_its_place(target):
+    center = np.array([[20.3, 24.8, 27.1]])
+    volume = heatmaps(center, np.array([4.0]), np.array([0]), (1, 40, 48, 56))[0]
+    moved, origin = resample(volume, 10.0, target)
+    grid = np.stack(np.indices(moved.shape), axis=-1)
+    found = (grid * moved[..., None]).sum((0, 1, 2)) / moved.sum()
+    np.testing.assert_allclose(to_angstrom(found[None], target, origin), to_angstrom(center, 10.0), atol=0.5)
+
+
+def test_voxels_and_angstrom_are_inverse():
+    points = np.random.default_rng(0).uniform(0, 5000, (20, 3))
+    np.testing.assert_allclose(to_angstrom(to_voxels(points, 9.7, 3.0), 9.7, 3.0), points)
+
+
+def test_binning_by_means_has_the_origin_that_coordinates_say():
+    ramp = np.arange(8.0)
+    binned = ramp.reshape(4, 2).mean(1)
+    np.testing.assert_allclose(binned, binned_origin(1.0, 2) + 2.0 * np.arange(4))
+
+
+def test_labels_return_to_their_grid():
+    labels = np.random.default_rng(0).integers(0, 3, (4, 5, 6)).astype(np.uint8)
+    fine = labels_onto(labels, 2.0, (8, 10, 12))
+    np.testing.assert_array_equal(fine, labels.repeat(2, 0).repeat(2, 1).repeat(2, 2))
