@@ -164,7 +164,9 @@ def _alive(process: int) -> bool:
 def _with_overlay(project: Project, folder: Path) -> Any:
     """The same project, objects and ids included, with an empty overlay at ``folder`` and nothing else."""
     import copick
+    from numcodecs import blosc
 
+    blosc.use_threads = False  # its threads store blocks in the order that they finish: other bytes each time
     config = project.root.config
     document = {
         "config_type": "filesystem",

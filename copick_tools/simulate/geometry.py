@@ -51,6 +51,12 @@ class Field:
         voxels = np.asarray(positions) / self.voxel_spacing
         return np.all((voxels >= -0.5) & (voxels < np.array(self.shape[::-1]) - 0.5), axis=1)
 
+    def uncut(self, positions: Floats, distance: float) -> Mask:
+        """(N,): whether positions (N, 3) xyz in angstrom keep this distance (angstrom) from the kept volume's x and y faces."""
+        xy = np.asarray(positions)[:, :2]
+        far = (np.array(self.shape[:0:-1]) - 1) * self.voxel_spacing
+        return np.all((np.abs(xy) >= distance) & (np.abs(xy - far) >= distance), axis=1)
+
 
 def field_around(shape: Sequence[int], voxel_spacing: float, tilt_range: float) -> Field:
     """The field for a volume of ``shape`` (zyx in voxels), seen at up to ``tilt_range`` degrees about y."""

@@ -11,6 +11,7 @@ from copick_tools.simulate.geometry import Field
 from copick_tools.simulate.membranes import Spheres, Vesicles
 from copick_tools.types import Floats, Mask
 
+CUT = 0.6  # of the radius: scattered particles are mostly in view or mostly out of it, for experts pick no halves
 ROUNDS = 60  # tries to find room for a sphere before it is left out
 
 
@@ -29,7 +30,7 @@ def scatter(
         if len(placed) == count:
             break
         tried = rng.uniform(low, high, (count - len(placed), 3))
-        tried = tried[_clear(tried, radius, trees) & vesicles.clear(tried, radius)]
+        tried = tried[field.uncut(tried, CUT * radius) & _clear(tried, radius, trees) & vesicles.clear(tried, radius)]
         placed = _apart(np.concatenate([placed, tried]), 2 * radius)
     return placed
 

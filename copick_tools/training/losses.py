@@ -59,7 +59,7 @@ def _pointwise(term: Criterion) -> Criterion:
 
 
 def _dice_ce(_: Loss) -> Criterion:
-    dice = _overlap(DiceLoss(include_background=False, batch=True))
+    dice = _overlap(DiceLoss(include_background=False, batch=True, squared_pred=True))
     entropy = _pointwise(torch.nn.CrossEntropyLoss(reduction="none"))
     return lambda logits, target: dice(logits, target) + entropy(logits, target)
 

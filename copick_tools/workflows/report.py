@@ -14,7 +14,7 @@ from copick_tools.data import read
 from copick_tools.data.project import Project, open_project, write_text
 from copick_tools.data.uris import TomogramUri
 from copick_tools.errors import FormatError, NotFoundError, PopsicleError
-from copick_tools.recipes.load import load_task, parse
+from copick_tools.recipes.load import load_task, parse, task_names
 from copick_tools.recipes.results import PointsResult
 from copick_tools.recipes.task import Task
 from copick_tools.reports.figures import Mark, bar_figure, curve_figure, slice_figure
@@ -30,7 +30,7 @@ def report(folders: Sequence[Path], out: Path) -> None:
 
 def _section(folder: Path) -> Section:
     result = _scores(folder)
-    task = load_task(result.task) if result.task else None
+    task = load_task(result.task) if result.task in task_names() else None  # a task of the user's own isn't found again
     slices, note = _slices(folder, result, task)
     intervals = [entry.ci95.get("fbeta") for entry in result.objects.values()]
     return Section(

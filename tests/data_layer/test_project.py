@@ -94,7 +94,9 @@ def test_no_picks_is_a_statement(project):
 def test_binary_and_multilabel_are_not_mixed(project):
     uri = SegmentationUri("ribosome", "me", "1", 10.0, "binary")
     write.write_segmentation(project, "TS_1", uri, np.ones((4, 4, 4), np.uint8))
-    write.write_segmentation(project, "TS_1", SegmentationUri("ribosome", "me", "1", 10.0, "multilabel"), np.ones((4, 4, 4), np.uint8))
+    write.write_segmentation(
+        project, "TS_1", SegmentationUri("ribosome", "me", "1", 10.0, "multilabel"), np.ones((4, 4, 4), np.uint8)
+    )
     with pytest.raises(PopsicleError, match="binary and multilabel"):
         read.read_segmentation(project, "TS_1", segmentation_uri("ribosome:me/1"))
     assert read.read_segmentation(project, "TS_1", uri).shape == (4, 4, 4)
@@ -165,7 +167,12 @@ def test_splits(project):
 def test_remote_overlay_counts_as_finished_with_its_record(project, tmp_path):
     """fsspec's memory file system stands for S3: no rename, so a record comes last."""
     document = json.loads(project.config.read_text())
-    document |= {"static_root": document["overlay_root"], "static_fs_args": {}, "overlay_root": "memory://remote", "overlay_fs_args": {}}
+    document |= {
+        "static_root": document["overlay_root"],
+        "static_fs_args": {},
+        "overlay_root": "memory://remote",
+        "overlay_fs_args": {},
+    }
     config = tmp_path / "remote.json"
     config.write_text(json.dumps(document))
     remote = open_project(config)

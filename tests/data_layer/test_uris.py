@@ -50,7 +50,9 @@ def test_bad_segmentations(text, reason):
         segmentation_uri(text)
 
 
-@pytest.mark.parametrize("text", ["ribosome", "ribosome:unet", "ribosome:*/1", "ribosome:unet/", "ribosome:un et/1", "a:b/c?x=1"])
+@pytest.mark.parametrize(
+    "text", ["ribosome", "ribosome:unet", "ribosome:*/1", "ribosome:unet/", "ribosome:un et/1", "a:b/c?x=1"]
+)
 def test_bad_outputs(text):
     with pytest.raises(UsageError):
         picks_uri(text, output=True)

@@ -1,0 +1,87 @@
+"""Losses: perfect is best, ignored voxels don't count, alpha weighs false positives."""
+
+import pytest
+import torch
+
+from copick_tools.recipes.recipe import Loss, Optimizer
+from copick_tools.training.loop import learning_rate
+from copick_tools.training.losses import as_distribution, make_loss
+from copick_tools.training.targets import IGNORED
+
+NAMES = ("dice-ce", "tversky", "focal", "focal-tversky")
+
+
+def logits_for(labels, confidence=8.0):
+    return confidence * torch.nn.functional.one_hot(labels.long(), 3).movedim(-1, 1).float()
+
+
+@pytest.fixture
+def labels():
+    torch.manual_seed(0)
+    return torch.randint(0, 3, (2, 4, 5, 6)).to(torch.uint8)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_perfect_is_best_and_gradients_are_finite(name, labels):
+    loss = make_loss(Loss(name=name))
+    good = logits_for(labels).requires_grad_()
+    value = loss(good, labels)
+    value.backward()
+    assert torch.isfinite(good.grad).all()
+    assert value < 0.05
+    assert loss(logits_for((labels + 1) % 3), labels) > 5 * value
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_ignored_voxels_do_not_count(name, labels):
+    loss = make_loss(Loss(name=name))
+    known = labels.clone()
+    known[:, 2:] = IGNORED
+    wrong = logits_for((labels + 1) % 3)
+    mixed = torch.cat([logits_for(labels)[:, :, :2], wrong[:, :, 2:]], dim=2)
+    assert loss(mixed, known) == pytest.approx(float(loss(logits_for(labels), known)), abs=1e-6)
+    everything = torch.full_like(labels, IGNORED)
+    assert torch.isfinite(loss(wrong, everything))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_class_that_is_absent_gives_a_finite_loss(name):
+    nothing = torch.zeros((1, 4, 4, 4), dtype=torch.uint8)
+    loss = make_loss(Loss(name=name))
+    predicted = torch.randn(1, 3, 4, 4, 4, requires_grad=True)
+    loss(predicted, nothing).backward()
+    assert torch.isfinite(predicted.grad).all()
+
+
+def test_alpha_weighs_false_positives():
+    truth = torch.zeros((1, 1, 1, 10), dtype=torch.uint8)
+    truth[..., :4] = 1
+    guess = torch.zeros_like(truth)
+    guess[..., :8] = 1  # four false positives of the object
+    generous, severe = (make_loss(Loss(name="tversky", alpha=alpha)) for alpha in (0.1, 0.9))
+    logits = logits_for(guess)[:, :2]
+    assert severe(logits, truth) != generous(logits, truth)
+    object_only = [float(1 - (4 / (4 + alpha * 4))) for alpha in (0.1, 0.9)]
+    background = [float(1 - (2 / (2 + (1 - alpha) * 4))) for alpha in (0.1, 0.9)]
+    for loss, o, b in zip((generous, severe), object_only, background):
+        assert float(loss(logits * 5, truth)) == pytest.approx((o + b) / 2, abs=1e-3)
+
+
+def test_heatmaps_become_distributions():
+    heat = torch.tensor([[0.25, 0.9, -1.0], [0.25, 0.6, -1.0]]).reshape(1, 2, 1, 1, 3)
+    distribution, known = as_distribution(heat, 3)
+    assert known.ravel().tolist() == [1, 1, 0]
+    torch.testing.assert_close(distribution.sum(1)[..., :2], torch.ones(1, 1, 1, 2))
+    torch.testing.assert_close(distribution[0, :, 0, 0, 0], torch.tensor([0.5, 0.25, 0.25]))
+    torch.testing.assert_close(distribution[0, 1:, 0, 0, 1], torch.tensor([0.6, 0.4]))
+    for name in NAMES:
+        assert torch.isfinite(make_loss(Loss(name=name))(torch.randn(1, 3, 1, 1, 3), heat))
+
+
+def test_learning_rate():
+    cosine = Optimizer(lr=1.0, schedule="cosine", warmup=10)
+    assert learning_rate(0, 110, cosine) == pytest.approx(0.1)
+    assert learning_rate(10, 110, cosine) == 1
+    assert learning_rate(60, 110, cosine) == pytest.approx(0.5)
+    assert learning_rate(50, 100, Optimizer(lr=1.0, schedule="poly")) == pytest.approx(0.5**0.9)
+    assert learning_rate(99, 100, Optimizer(lr=1.0, schedule="constant")) == 1
