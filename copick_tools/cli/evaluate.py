@@ -63,6 +63,8 @@ def evaluate(
     if rule not in (None, "one-to-one", "kaggle"):
         raise UsageError(f"no rule '{rule}'", "one-to-one or kaggle")
     benchmark = load_task(task) if task else None
+    if benchmark and benchmark.metric.name != "fbeta":
+        raise UsageError(f"task {benchmark.name} is scored by {benchmark.metric.name}", "evaluate scores picks")
     wanted = reference or ((benchmark.reference,) if benchmark else ())
     if not wanted:
         raise UsageError("nothing to score against", "give --reference, or --task")

@@ -24,26 +24,26 @@ from copick_tools.data.read import StoredVolume
 from copick_tools.data.uris import Kind, PicksUri, SegmentationUri, TomogramUri
 from copick_tools.types import Points
 
-Write = Callable[[Any], str]
+Entry = tuple[str, Callable[[], None]]  # where copick puts something, and what stores it there
+Make = Callable[[Any], Entry]  # from a copick run
 
 
 def write_tomogram(project: Project, run: str, uri: TomogramUri, volume: np.ndarray, levels: int = 3) -> None:
     """Store a zyx volume as a tomogram with a pyramid of mean-binned levels."""
 
-    def write(staged: Any) -> str:
+    def make(staged: Any) -> Entry:
         spacing = staged.new_voxel_spacing(round(float(uri.voxel_spacing), 3), exist_ok=True)
         tomogram = spacing.new_tomogram(uri.tomo_type, exist_ok=True)
-        tomogram.from_numpy(volume, levels=levels)
-        return tomogram.overlay_path
+        return tomogram.overlay_path, lambda: tomogram.from_numpy(volume, levels=levels)
 
-    _write(project, run, write)
+    _write(project, run, make)
 
 
 def write_segmentation(project: Project, run: str, uri: SegmentationUri, labels: np.ndarray) -> None:
     """Store zyx labels (panoptic: (2, z, y, x) labels and instance ids) as a segmentation."""
     kind: Kind = uri.kind or "binary"
 
-    def write(staged: Any) -> str:
+    def make(staged: Any) -> Entry:
         segmentation = staged.new_segmentation(
             round(float(uri.voxel_spacing), 3),
             uri.name,
@@ -54,10 +54,9 @@ def write_segmentation(project: Project, run: str, uri: SegmentationUri, labels:
             is_panoptic=kind == "panoptic",
             exist_ok=True,
         )
-        segmentation.from_numpy(labels)
-        return segmentation.path
+        return segmentation.path, lambda: segmentation.from_numpy(labels)
 
-    _write(project, run, write)
+    _write(project, run, make)
 
 
 def write_picks(project: Project, run: str, uri: PicksUri, points: Points) -> None:
@@ -66,27 +65,27 @@ def write_picks(project: Project, run: str, uri: PicksUri, points: Points) -> No
     if points.trust_orientation:
         transforms[:, :3, :3] = points.rotations
 
-    def write(staged: Any) -> str:
+    def make(staged: Any) -> Entry:
         picks = staged.new_picks(uri.object, uri.session, user_id=uri.user, exist_ok=True)
         picks.meta.trust_orientation = points.trust_orientation
-        picks.from_numpy(points.positions, transforms, instance_ids=points.instance_ids, scores=points.scores)
-        return picks.path
+        ids, scores = points.instance_ids, points.scores
+        return picks.path, lambda: picks.from_numpy(points.positions, transforms, instance_ids=ids, scores=scores)
 
-    _write(project, run, write)
+    _write(project, run, make)
 
 
 def write_features(project: Project, run: str, tomogram: StoredVolume, name: str, maps: np.ndarray) -> None:
     """Store float maps (C, z, y, x) as features of a tomogram."""
 
-    def write(staged: Any) -> str:
+    def make(staged: Any) -> Entry:
         from copick.util.ome import write_ome_zarr_3d
 
         spacing = staged.new_voxel_spacing(round(tomogram.key_spacing, 3), exist_ok=True)
         features = spacing.new_tomogram(tomogram.entry.tomo_type, exist_ok=True).new_features(name, exist_ok=True)
-        write_ome_zarr_3d(features.zarr(), {tomogram.voxel_spacing: maps}, channel_axis=True)
-        return features.path
+        pyramid = {tomogram.voxel_spacing: maps}
+        return features.path, lambda: write_ome_zarr_3d(features.zarr(), pyramid, channel_axis=True)
 
-    _write(project, run, write)
+    _write(project, run, make)
 
 
 def has_features(project: Project, run: str, tomogram: StoredVolume, name: str) -> bool:
@@ -119,19 +118,28 @@ def has_tomogram(project: Project, run: str, uri: TomogramUri) -> bool:
     )
 
 
-def _write(project: Project, run: str, write: Write) -> None:
-    """Let ``write`` make one file or store of a run, and bring it to its place."""
+def _write(project: Project, run: str, make: Make) -> None:
+    """Store one file or store of a run, and bring it to its place."""
     root = local_path(project.root.config.overlay_root)
     if root is None:
-        path = write(project.root.new_run(run, exist_ok=True))
-        with project.root.fs_overlay.open(_record(project, path), "w") as record:
-            record.write("{}")
+        _write_remote(project, make(project.root.new_run(run, exist_ok=True)))
     else:
         with _staging(root) as folder:
-            staged = _with_overlay(project, folder).new_run(run)
-            made = Path(write(staged))
-            _replace(made, root / made.relative_to(folder))
+            path, store = make(_with_overlay(project, folder).new_run(run))
+            store()
+            _replace(Path(path), root / Path(path).relative_to(folder))
     _forget(project, run)
+
+
+def _write_remote(project: Project, entry: Entry) -> None:
+    """The record of what stood there goes first, that of what stands there now comes last."""
+    path, store = entry
+    filesystem, record = project.root.fs_overlay, _record(project, path)
+    if filesystem.exists(record):
+        filesystem.rm(record)
+    store()
+    with filesystem.open(record, "w") as file:
+        file.write("{}")
 
 
 @contextlib.contextmanager
