@@ -27,7 +27,7 @@ class Command(click.Command):
     def invoke(self, ctx: click.Context) -> Any:
         """Run it; the function itself never sees ``quiet`` and ``debug``."""
         debug = ctx.params.pop("debug")
-        output.configure(quiet=ctx.params.pop("quiet") or bool(ctx.params.get("as_json")), debug=debug)
+        output.configure(quiet=ctx.params.pop("quiet"), debug=debug)
         try:
             return super().invoke(ctx)
         except PopsicleError as error:

@@ -28,8 +28,8 @@ def configure(*, quiet: bool, debug: bool) -> None:
     _quiet = quiet
     log = logging.getLogger("copick_tools")
     log.propagate = False
-    log.handlers = [_Handler()]
-    log.setLevel(logging.DEBUG if debug else logging.ERROR if quiet else logging.INFO)
+    log.handlers = [_Handler(logging.ERROR if quiet else logging.DEBUG)]
+    log.setLevel(logging.DEBUG if debug else logging.INFO)
 
 
 class _Handler(logging.Handler):

@@ -9,6 +9,7 @@ import click
 
 from copick_tools.cli import options, output
 from copick_tools.cli.base import CONTEXT, Command
+from copick_tools.cli.walking import walk
 
 
 class Shape(click.ParamType):
@@ -68,8 +69,15 @@ def simulate() -> None:
 @click.option("--thickness", type=float, help="Angstrom of ice that the electrons cross.")
 @options.workers
 @options.overwrite
+@options.as_json
 def phantom(
-    out: Path, runs: int | None, counts: tuple[tuple[str, float], ...], workers: int, overwrite: bool, **given: Any
+    out: Path,
+    runs: int | None,
+    counts: tuple[tuple[str, float], ...],
+    workers: int,
+    overwrite: bool,
+    as_json: bool,
+    **given: Any,
 ) -> None:
     """Six macromolecular complexes with membranes and decoys (task phantom-sim).
 
@@ -78,6 +86,8 @@ def phantom(
     phantom:simulation/0 and one instance segmentation for each object.
     Example: popsicle simulate phantom --out sim --runs 8 && export COPICK_CONFIG=sim/copick.json
     """
+    from dataclasses import replace
+
     from copick_tools.workflows.simulate import PhantomProject
     from copick_tools.workflows.simulate import simulate as run_simulation
 
@@ -89,10 +99,6 @@ def phantom(
         plan = PhantomProject(**chosen, runs=runs or len(plan.positions))
     if counts:
         changes["counts"] = {**plan.settings().counts, **dict(counts)}
-    from dataclasses import replace
-
     project, names, results = run_simulation(out, replace(plan, changes=changes), workers, overwrite)
-    seen = output.follow("simulate", results, len(names))
     output.note(f"project: {project.config}")
-    if any(result.status == "failed" for result in seen):
-        click.get_current_context().exit(1)
+    walk(results, names, str(project.config), as_json)

@@ -21,6 +21,7 @@ from copick_tools.cli.base import Command
 @options.device
 @options.overwrite
 @options.dry_run
+@options.as_json
 def train(
     recipe: str,
     config: Path,
@@ -30,6 +31,7 @@ def train(
     device: str,
     overwrite: bool,
     dry_run: bool,
+    as_json: bool,
 ) -> None:
     """Train a model from RECIPE, a shipped one (TASK/FAMILY) or a YAML file.
 
@@ -54,4 +56,7 @@ def train(
         best, done = workflow.train(project, plan, progress, resume=resume, overwrite=overwrite, device=device)
     if not done:
         output.note(f"{plan.folder} is finished already; --overwrite trains again")
-    output.result(str(best))
+    if as_json:
+        output.document(workflow.summary(best, done))
+    else:
+        output.result(str(best))

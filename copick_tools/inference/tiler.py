@@ -11,10 +11,11 @@ import torch
 
 from copick_tools.inference.device import autocast
 from copick_tools.volumes.normalize import Intensity, Volume, intensity, normalize
-from copick_tools.volumes.windows import gaussian, starts
+from copick_tools.volumes.windows import blending, starts
 
 Shape = tuple[int, int, int]
 Slabs = Iterator[tuple[int, np.ndarray]]
+SLAB = 8  # slices handed out at a time
 
 
 class Predictor(Protocol):
@@ -55,16 +56,22 @@ class Tiled:
         self.network.to(self.device).eval()
         depth, height, width = volume.shape
         statistics = intensity(volume, self.normalize)
-        rows = [starts(length, window, self.overlap) for length, window in zip(volume.shape, self.patch)]
-        weights = torch.from_numpy(gaussian(self.patch)).to(self.device)
-        padded = [max(length, window) for length, window in zip(volume.shape, self.patch)]
-        blend = _Blend(len(self.objects) + 1, (self.patch[0], padded[1], padded[2]), self.device)
-        for z0, next_z0 in zip(rows[0], [*rows[0][1:], depth]):
-            corners = [(z0, y, x) for y in rows[1] for x in rows[2]]
-            for batch in (corners[i : i + self.batch_size] for i in range(0, len(corners), self.batch_size)):
-                for (_, y, x), probabilities in zip(batch, self._predict(volume, statistics, batch)):
-                    blend.add(probabilities, weights, y, x)
-            yield z0, blend.emit(min(next_z0, depth) - z0)[:, :, :height, :width]
+        first = [starts(length, side, self.overlap) for length, side in zip(volume.shape, self.patch)]
+        weights = [blending(length, side, self.overlap) for length, side in zip(volume.shape, self.patch)]
+        along_z, along_y, along_x = ([torch.from_numpy(w).to(self.device) for w in axis] for axis in weights)
+        padded = (self.patch[0], max(height, self.patch[1]), max(width, self.patch[2]))
+        row = torch.zeros((len(self.objects) + 1, *padded), dtype=torch.float16, device=self.device)
+        for z0, next_z0, weight_z in zip(first[0], [*first[0][1:], depth], along_z):
+            places = [(y, x, wy, wx) for y, wy in zip(first[1], along_y) for x, wx in zip(first[2], along_x)]
+            for batch in (places[i : i + self.batch_size] for i in range(0, len(places), self.batch_size)):
+                found = self._predict(volume, statistics, [(z0, y, x) for y, x, _, _ in batch])
+                for (y, x, weight_y, weight_x), probabilities in zip(batch, found):
+                    probabilities *= weight_z[:, None, None] * (weight_y[:, None] * weight_x)
+                    row[:, :, y : y + self.patch[1], x : x + self.patch[2]] += probabilities
+            finished = next_z0 - z0
+            for z in range(0, finished, SLAB):
+                yield z0 + z, row[:, z : min(z + SLAB, finished), :height, :width].cpu().numpy().copy()
+            _move_up(row, finished)
 
     def _predict(self, volume: Volume, statistics: Intensity, corners: list[Shape]) -> torch.Tensor:
         """Probabilities (B, C, z, y, x) of the windows at ``corners``."""
@@ -75,28 +82,11 @@ class Tiled:
         return logits.float().softmax(dim=1)
 
 
-class _Blend:
-    """Weighted sums of the windows of one z-row, rolled up as rows are finished."""
-
-    def __init__(self, channels: int, shape: Shape, device: torch.device) -> None:
-        self.total = torch.zeros((channels, *shape), dtype=torch.float16, device=device)
-        self.weight = torch.zeros(shape, dtype=torch.float32, device=device)
-
-    def add(self, probabilities: torch.Tensor, weights: torch.Tensor, y: int, x: int) -> None:
-        region = (slice(None), slice(y, y + weights.shape[1]), slice(x, x + weights.shape[2]))
-        self.total[(slice(None), *region)] += (probabilities * weights).half()
-        self.weight[region] += weights
-
-    def emit(self, depth: int) -> np.ndarray:
-        """The first ``depth`` slices, finished; the rest moves up."""
-        done = torch.empty_like(self.total[:, :depth])
-        for z in range(depth):  # slice by slice: no float32 copy of the slab
-            done[:, z] = (self.total[:, z].float() / self.weight[z]).half()
-        for buffer, axis in ((self.total, 1), (self.weight, 0)):
-            rest = buffer.shape[axis] - depth
-            buffer.narrow(axis, 0, rest).copy_(buffer.narrow(axis, depth, rest).clone())
-            buffer.narrow(axis, rest, depth).zero_()
-        return done.cpu().numpy()
+def _move_up(row: torch.Tensor, finished: int) -> None:
+    """Drop the first slices of (C, z, y, x), move the others up, and clear the rest; in place."""
+    for z in range(row.shape[1] - finished):
+        row[:, z] = row[:, z + finished]
+    row[:, row.shape[1] - finished :] = 0
 
 
 def window(volume: Volume, corner: Shape, patch: Shape) -> np.ndarray:

@@ -27,14 +27,19 @@ def starts(length: int, window: int, overlap: float) -> list[int]:
     return [round(index * (length - window) / steps) for index in range(steps + 1)]
 
 
-def gaussian(window: tuple[int, int, int], floor: float = 1e-3) -> Floats:
-    """Blending weights of a zyx window: a gaussian of an eighth of the window, 1 at the center, at least ``floor``.
+def blending(length: int, window: int, overlap: float, floor: float = 0.1) -> list[Floats]:
+    """Weights of each window along one axis: gaussian (sigma an eighth of the window, at least ``floor``), sum 1 everywhere.
 
-    >>> gaussian((1, 1, 3)).shape
-    (1, 1, 3)
+    The weight of a voxel in 3D is the product of its three.
+
+    >>> one, other = blending(6, 4, 0.5)
+    >>> (one[2:] + other[:2]).round(6)
+    array([1., 1.], dtype=float32)
     """
-    weights = np.ones((1, 1, 1))
-    for axis, length in enumerate(window):
-        profile = np.exp(-0.5 * ((np.arange(length) - (length - 1) / 2) / (length / 8)) ** 2)
-        weights = weights * profile.reshape([-1 if axis == a else 1 for a in range(3)])
-    return np.asarray(np.maximum(weights / weights.max(), floor), dtype=np.float32)
+    profile = np.exp(-0.5 * ((np.arange(window) - (window - 1) / 2) / (window / 8)) ** 2)
+    profile = np.maximum(profile / profile.max(), floor)
+    total = np.zeros(max(length, window))
+    first = starts(length, window, overlap)
+    for start in first:
+        total[start : start + window] += profile
+    return [np.asarray(profile / total[start : start + window], dtype=np.float32) for start in first]

@@ -14,7 +14,7 @@ from copick_tools.data.project import Project, ProjectObject, create_project, pr
 from copick_tools.data.rows import Frame, PicksTable
 from copick_tools.data.splits import assign_splits, write_splits
 from copick_tools.data.tables import read_picks_table
-from copick_tools.data.uris import PicksUri, TomogramUri, picks_uri
+from copick_tools.data.uris import PicksUri, TomogramUri, picks_uri, tomogram_uri
 from copick_tools.data.write import has_tomogram, write_picks, write_tomogram
 from copick_tools.errors import NotFoundError, PopsicleError, UsageError, nearest
 from copick_tools.recipes.task import Task
@@ -59,6 +59,7 @@ def import_files(
     table = _picks(request, list(paths), frames)
     objects = _objects(request, table)
     picks_uri(f":{request.user}/{request.session}", output=True)
+    tomogram_uri(request.tomo_type)
     project = create_project(out, out.name, objects, "imported from files")
     write_splits(project, assign_splits(sorted(paths)))
     names = [entry.name for entry in objects if entry.is_particle] if request.picks else []

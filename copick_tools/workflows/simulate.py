@@ -117,13 +117,14 @@ def _simulate_run(
     settings: PhantomSettings,
     positions: Sequence[Mapping[str, np.ndarray]],
     run: str,
-) -> None:
+) -> dict[str, int]:
     number = int(run.rpartition("_")[2]) - 1
     labels = {entry.name: entry.label for entry in load_task(TASK).objects}
     seed = int(np.random.SeedSequence([plan.seed, number]).generate_state(1)[0])
     given = positions[number % len(positions)] if positions else None
     phantom = simulate_phantom(plan.shape, plan.voxel_spacing, labels, settings, seed, given)
     _store(project, run, plan.voxel_spacing, phantom, labels)
+    return {name: len(points) for name, points in phantom.points.items()}
 
 
 def _store(project: Project, run: str, spacing: float, phantom: Phantom, labels: Mapping[str, int]) -> None:

@@ -19,6 +19,7 @@ from copick_tools.engines import registry
 from copick_tools.errors import PopsicleError
 from copick_tools.recipes.load import dump_yaml, load_recipe, load_task
 from copick_tools.recipes.recipe import Recipe
+from copick_tools.recipes.results import TrainResult
 
 log = logging.getLogger("copick_tools")
 PACKAGES = ("copick", "numpy", "scipy", "torch", "monai", "accelerate", "nnunetv2", "connected-components-3d", "zarr")
@@ -93,6 +94,14 @@ def train(
         best: Path = registry.engine(plan.recipe.family).train(plan.recipe, project, folder, progress, device=device)
     write_text(marker, json.dumps({"checkpoint": best.name, "project": str(project.config)}) + "\n")
     return best, True
+
+
+def summary(best: Path, trained: bool) -> TrainResult:
+    """What a checkpoint says of its training."""
+    from copick_tools.training.checkpoint import read_card
+
+    card = read_card(best)
+    return TrainResult(checkpoint=str(best), trained=trained, score=card.score, step=card.step)
 
 
 def versions() -> dict[str, str]:
