@@ -26,7 +26,7 @@ def ours(shape: tuple[int, ...]) -> None:
 
     volume = np.random.default_rng(0).standard_normal(shape, dtype=np.float32)
     network = torch.nn.Conv3d(1, OBJECTS + 1, 1)
-    tiled = Tiled(network, {str(k): k for k in range(1, OBJECTS + 1)}, 10.0, 0.1, PATCH, OVERLAP)
+    tiled = Tiled(network, {str(k): k for k in range(1, OBJECTS + 1)}, 10.0, 0.1, PATCH, OVERLAP, 4)
     measure(lambda: label_volume(tiled.slabs(volume), shape, list(tiled.objects.values()), 0.5))
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import os
 from typing import Any
 
 import click
@@ -29,12 +30,20 @@ class Command(click.Command):
         debug = ctx.params.pop("debug")
         output.configure(quiet=ctx.params.pop("quiet"), debug=debug)
         try:
-            return super().invoke(ctx)
+            with output.only_results():
+                return super().invoke(ctx)
         except PopsicleError as error:
             if debug:
                 raise
             output.failure(error.message, error.hint)
             ctx.exit(error.code)
+        except BrokenPipeError:  # the reader of stdout has gone: nothing left to say, and no place to say it
+            os._exit(1)
+        except OSError as error:
+            if debug:
+                raise
+            output.failure(str(error), "is there space, and may you write there?")
+            ctx.exit(1)
 
 
 class LazyGroup(click.Group):

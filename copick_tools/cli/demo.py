@@ -22,10 +22,10 @@ class Show:
         """With a bar over runs."""
         return output.follow(label, results, total)
 
-    def steps(self, label: str, work: Callable[[Callable[[int, int], None]], None]) -> None:
+    def steps(self, label: str, work: Callable[[Callable[[int, int], None]], tuple[Path, bool]]) -> tuple[Path, bool]:
         """With a bar over steps."""
         with output.progress(label) as move:
-            work(move)
+            return work(move)
 
 
 @click.command(cls=Command)

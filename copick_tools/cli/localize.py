@@ -93,4 +93,9 @@ def _files(
 
     model = Model.open(checkpoint, device, **overrides)
     inputs = Files(files, given["voxel_spacing"], given["invert"])
-    walk(localize_files(model, inputs, given["out"]), inputs.names, str(given["out"]), given["as_json"])
+    walk(
+        localize_files(model, inputs, given["out"], overwrite=given["overwrite"]),
+        inputs.names,
+        str(given["out"]),
+        given["as_json"],
+    )

@@ -5,7 +5,6 @@ from __future__ import annotations
 import click
 
 from copick_tools import __version__
-from copick_tools.cli import output
 from copick_tools.cli.base import CONTEXT, LazyGroup
 
 COMMANDS = {
@@ -36,5 +35,4 @@ def popsicle() -> None:
 
 def main() -> None:
     """Entry point."""
-    output.take_stdout()
     popsicle(prog_name="popsicle")

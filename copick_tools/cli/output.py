@@ -16,10 +16,18 @@ _stdout: TextIO | None = None
 _quiet = False
 
 
-def take_stdout() -> None:
-    """Keep the real stdout for results; whatever else prints (copick, nnU-Net, …) goes to stderr."""
+@contextlib.contextmanager
+def only_results() -> Iterator[None]:
+    """Keep the real stdout for results; whatever else prints meanwhile (copick, nnU-Net, …) goes to stderr."""
     global _stdout
-    _stdout, sys.stdout = sys.stdout, sys.stderr
+    before = _stdout
+    if before is None:
+        _stdout, sys.stdout = sys.stdout, sys.stderr
+    try:
+        yield
+    finally:
+        if before is None and _stdout is not None:
+            sys.stdout, _stdout = _stdout, None
 
 
 def configure(*, quiet: bool, debug: bool) -> None:

@@ -49,7 +49,9 @@ def train(
     plan = workflow.plan_training(project, recipe, settings, out)
     if dry_run:
         output.result(dump_yaml(plan.recipe).rstrip())
-        output.note(f"train on {', '.join(plan.train)}; validate on {', '.join(plan.validation) or 'nothing'}")
+        output.note(
+            f"train on {', '.join(plan.data.train)}; validate on {', '.join(plan.data.validation) or 'nothing'}"
+        )
         output.note(f"{plan.memory / 2**20:.0f} MiB of cached tomograms; would write to {plan.folder}")
         return
     with output.progress("train") as progress:

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import json
 import logging
-import os
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlparse
 
+from copick_tools.data.replace import replacing
 from copick_tools.errors import FormatError, NotFoundError, UsageError, nearest
 from copick_tools.recipes.task import Task
 
 log = logging.getLogger("copick_tools")
+MARKER = ".popsicle/project.json"  # beside the config of a project that we made
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,9 @@ class Project:
     def objects(self) -> dict[str, ProjectObject]:
         """The pickable objects by name."""
         return {
-            o.name: ProjectObject(o.name, o.label, o.radius, o.is_particle, tuple(o.color or (128, 128, 128, 255)))
+            o.name: ProjectObject(
+                o.name, o.label, o.radius, o.is_particle, tuple(o.color or (128, 128, 128, 255)), o.identifier
+            )
             for o in self.root.config.pickable_objects
         }
 
@@ -106,46 +108,53 @@ def open_project(config: str | Path) -> Project:
 
 
 def _relocated(document: dict[str, Any], path: Path) -> dict[str, Any]:
-    """The config of a project that we made and that was moved, with its data looked for beside the config."""
+    """The config as it is, but a project that we made has its data beside its config, moved or copied as it may be."""
+    if path.name != "copick.json" or not (path.parent / MARKER).is_file():
+        return document
     root = local_path(str(document.get("overlay_root", "")))
-    ours = (path.parent / ".popsicle").is_dir()
-    if ours and root is not None and root != path.parent and not root.exists():
-        log.info("%s was moved from %s: reading the data beside it", path.name, root)
-        return {**document, "overlay_root": f"local://{path.parent}"}
-    return document
+    if root != path.parent:
+        log.info("%s was moved or copied from %s: its data are those beside it", path, root)
+    return {**document, "overlay_root": f"local://{path.parent}"}
 
 
 def local_path(url: str) -> Path | None:
     """The folder that a storage URL names if it is on this machine, else None."""
-    parsed = urlparse(url)
-    if parsed.scheme in ("", "local", "file"):
-        return Path(parsed.netloc + parsed.path).absolute()
-    return None
+    scheme, separator, path = url.partition("://")
+    if not separator:
+        return Path(url).absolute()
+    return Path(path).absolute() if scheme in ("local", "file") else None
 
 
 def create_project(folder: Path, name: str, objects: Iterable[ProjectObject], description: str) -> Project:
-    """Make, or open again, a filesystem project at ``folder``/copick.json.
+    """Make, or open again, a filesystem project at ``folder``/copick.json; objects that it lacks are added.
 
-    Raises UsageError when the folder holds a project with other objects.
+    Raises UsageError when the folder holds a project whose objects have other labels or radii.
     """
     folder = folder.expanduser().absolute()
     config = folder / "copick.json"
+    entries = {entry.name: entry for entry in objects}
+    if config.exists():
+        known = open_project(config).objects
+        for name in known.keys() & entries.keys():
+            old, new = known[name], entries[name]
+            if old.label != new.label or (new.radius is not None and old.radius != new.radius):
+                raise UsageError(
+                    f"{name} has label {old.label} and radius {old.radius} in {config}, not {new.label} and {new.radius}",
+                    "choose another --out",
+                )
+        if entries.keys() <= known.keys():
+            return open_project(config)
+        entries = {**entries, **known}
     document = {
         "config_type": "filesystem",
         "name": name,
         "description": description,
         "version": "1.0",
-        "pickable_objects": [_pickable(o) for o in objects],
+        "pickable_objects": [_pickable(o) for o in sorted(entries.values(), key=lambda o: o.label)],
         "overlay_root": f"local://{folder}",
         "overlay_fs_args": {"auto_mkdir": True},
     }
-    if config.exists():
-        project = open_project(config)
-        wanted = {o["name"]: o["label"] for o in document["pickable_objects"]}
-        if {n: o.label for n, o in project.objects.items()} != wanted:
-            raise UsageError(f"{config} is a project with other objects", "choose another --out")
-        return project
-    (folder / ".popsicle").mkdir(parents=True, exist_ok=True)
+    write_text(folder / MARKER, "{}\n")
     write_text(config, json.dumps(document, indent=2) + "\n")
     return open_project(config)
 
@@ -182,6 +191,5 @@ def check_objects(project: Project, task: Task) -> None:
 def write_text(path: Path, text: str) -> None:
     """Write a small file whole or not at all."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
-    temporary.write_text(text, encoding="utf-8")
-    os.replace(temporary, path)
+    with replacing(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")

@@ -16,6 +16,7 @@ from copick_tools.errors import FormatError, NotFoundError, PopsicleError, neare
 from copick_tools.types import Points
 
 log = logging.getLogger("copick_tools")
+KEY_ROUNDING = 0.0006  # angstrom; copick keys spacings at three decimals
 
 
 @dataclass(frozen=True)
@@ -29,7 +30,10 @@ class StoredVolume:
 
     def __getitem__(self, region: tuple[slice, slice, slice]) -> np.ndarray:
         z, y, x = region
-        return self.entry.numpy(zarr_group="0", x=x, y=y, z=z)
+        try:
+            return self.entry.numpy(zarr_group="0", x=x, y=y, z=z)
+        except (RuntimeError, ValueError, KeyError, OSError) as error:  # blosc raises RuntimeError for a damaged chunk
+            raise FormatError(f"{self.name} of run {self.run} can't be read: {error}") from error
 
     @cached_property
     def _store(self) -> tuple[tuple[int, ...], float]:
@@ -44,7 +48,10 @@ class StoredVolume:
             raise FormatError(f"{self.name} of run {self.run} can't be read: {error}") from error
         if len(shape) != 3:
             raise FormatError(f"{self.name} of run {self.run} has shape {shape}, not three axes")
-        return shape, _stated_spacing(attributes) or self.key_spacing
+        try:
+            return shape, _stated_spacing(attributes) or self.key_spacing
+        except FormatError as error:
+            raise FormatError(f"{self.name} of run {self.run}: {error.message}") from error
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -55,16 +62,15 @@ class StoredVolume:
     def voxel_spacing(self) -> float:
         """Angstrom, from the data's own scale."""
         stated = self._store[1]
-        if abs(stated - self.key_spacing) > 0.01 * self.key_spacing:
-            log.warning(
-                "%s of run %s is filed under %g A but says %g A: using its own",
-                self.name,
-                self.run,
-                self.key_spacing,
-                stated,
-            )
-            return stated
-        return self.key_spacing
+        if abs(stated - self.key_spacing) > KEY_ROUNDING:
+            where = f"{self.name} of run {self.run} is filed under {self.key_spacing:g} A"
+            log.warning("%s but says %.6g A: using its own", where, stated)
+        return stated
+
+    def require_shape(self, other: StoredVolume) -> None:
+        """Raise FormatError unless both have the same shape."""
+        if self.shape != other.shape:
+            raise FormatError(f"run {self.run}: {self.name} has shape {self.shape}, {other.name} {other.shape}")
 
     def numpy(self) -> np.ndarray:
         """The whole volume."""
@@ -81,7 +87,10 @@ def _stated_spacing(attributes: dict[str, Any]) -> float | None:
         for transform in dataset.get("coordinateTransformations", []):
             if dataset.get("path") == "0" and transform.get("type") == "scale":
                 unit = multiscales[0].get("axes", [{}])[-1].get("unit", "angstrom")
-                return float(transform["scale"][-1]) * to_angstrom.get(unit, 1.0)
+                scale = [float(value) * to_angstrom.get(unit, 1.0) for value in transform["scale"][-3:]]
+                if max(scale) > 1.01 * min(scale):
+                    raise FormatError(f"its voxels aren't cubes: {scale} angstrom along z, y, x")
+                return scale[-1]
     return None
 
 
@@ -136,7 +145,20 @@ def _only(chosen: list[StoredVolume], found: list[StoredVolume], wanted: str, ru
 
 def list_picks(project: Project, run: str) -> list[PicksUri]:
     """The ids of all pick sets of a run."""
-    return sorted((PicksUri(p.pickable_object_name, p.user_id, p.session_id) for p in project.run(run).picks), key=str)
+    return sorted((PicksUri(*ids) for ids in _ids(project, run)), key=str)
+
+
+def require_picks(project: Project, runs: Sequence[str], uris: Sequence[PicksUri], what: str) -> None:
+    """Raise NotFoundError unless at least one of the runs has a pick set that the URIs name: else it is a typo."""
+    found = (uri.matches(*ids) for uri in uris for run in runs for ids in _ids(project, run))
+    if not any(found):
+        stored = {str(uri) for run in runs for uri in list_picks(project, run)}
+        wanted = " ".join(map(str, uris))
+        raise NotFoundError(f"no {what} picks match {wanted} in these {len(runs)} runs", nearest(wanted, stored))
+
+
+def _ids(project: Project, run: str) -> list[tuple[str, str, str]]:
+    return [(picks.pickable_object_name, picks.user_id, picks.session_id) for picks in project.run(run).picks]
 
 
 def read_picks(project: Project, run: str, uris: Sequence[PicksUri]) -> dict[str, Points]:

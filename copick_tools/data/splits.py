@@ -26,6 +26,16 @@ def read_splits(project: Project) -> dict[str, list[str]]:
     return splits
 
 
+def add_to_splits(project: Project, names: Sequence[str]) -> None:
+    """Give the runs that are in no split one: what is there stays, the others are assigned among themselves."""
+    splits = read_splits(project)
+    listed = {run for members in splits.values() for run in members}
+    added = assign_splits([name for name in names if name not in listed])
+    if any(added.values()):
+        merged = {split: [*splits.get(split, []), *added.get(split, [])] for split in [*added, *splits]}
+        write_splits(project, merged)
+
+
 def write_splits(project: Project, splits: dict[str, list[str]]) -> None:
     """Replace the splits of a project."""
     write_text(project.sidecar / "splits.json", json.dumps(splits, indent=2) + "\n")
@@ -64,7 +74,7 @@ def assign_splits(names: Sequence[str]) -> dict[str, list[str]]:
     {'train': ['a'], 'val': [], 'test': ['b']}
     """
     count = len(names)
-    test = max(1, round(count * 4 / 13))
+    test = max(1, round(count * 4 / 13)) if count else 0
     val = max(1, round(count * 2 / 13)) if count > 2 else 0
     train = count - test - val
     return {"train": list(names[:train]), "val": list(names[train : train + val]), "test": list(names[train + val :])}

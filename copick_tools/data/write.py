@@ -24,6 +24,7 @@ from copick_tools.data.read import StoredVolume
 from copick_tools.data.uris import Kind, PicksUri, SegmentationUri, TomogramUri
 from copick_tools.types import Points
 
+OLD = ".replaced"
 Entry = tuple[str, Callable[[], None]]  # where copick puts something, and what stores it there
 Make = Callable[[Any], Entry]  # from a copick run
 
@@ -128,7 +129,7 @@ def _write(project: Project, run: str, make: Make) -> None:
             path, store = make(_with_overlay(project, folder).new_run(run))
             store()
             _replace(Path(path), root / Path(path).relative_to(folder))
-    _forget(project, run)
+    refresh(project, run)
 
 
 def _write_remote(project: Project, entry: Entry) -> None:
@@ -150,6 +151,7 @@ def _staging(root: Path) -> Iterator[Path]:
     for left in parent.iterdir():
         host, _, rest = left.name.rpartition("@")
         if host == socket.gethostname() and not _alive(int(rest.partition("-")[0])):
+            _put_back(left, root)
             shutil.rmtree(left, ignore_errors=True)
     folder = parent / f"{socket.gethostname()}@{os.getpid()}-{uuid.uuid4().hex[:8]}"
     folder.mkdir()
@@ -157,6 +159,14 @@ def _staging(root: Path) -> Iterator[Path]:
         yield folder
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def _put_back(left: Path, root: Path) -> None:
+    """Return what a process had moved out of the way when it was killed before the new one was in place."""
+    for old in left.rglob(f"*{OLD}"):
+        final = root / old.relative_to(left).with_name(old.name.removesuffix(OLD))
+        if not final.exists():
+            os.replace(old, final)
 
 
 def _alive(process: int) -> bool:
@@ -193,7 +203,7 @@ def _replace(made: Path, final: Path) -> None:
     """Rename into place; a store that stands there is moved out of the way first, for a folder can't replace one."""
     final.parent.mkdir(parents=True, exist_ok=True)
     if final.is_dir():
-        os.replace(final, made.with_name(made.name + ".old"))
+        os.replace(final, made.with_name(made.name + OLD))
     os.replace(made, final)
 
 
@@ -208,7 +218,7 @@ def _finished(project: Project, path: str) -> bool:
     return bool(project.root.fs_overlay.exists(_record(project, path)))
 
 
-def _forget(project: Project, run: str) -> None:
+def refresh(project: Project, run: str) -> None:
     """Drop what copick remembers of a run, and our list of runs if this one is new."""
     if run in project.run_names:
         project.root.get_run(run).refresh()

@@ -18,14 +18,16 @@ def describe(name: str) -> ModelCard:
     row = family(name)
     module = engine(name)
     settings = module.Model()
-    with torch.device("meta"):
-        network = module.build(settings, OUTPUTS)
+    network = None
+    if hasattr(module, "build"):
+        with torch.device("meta"):
+            network = module.build(settings, OUTPUTS)
     fields: dict[str, Any] = {key: field.description for key, field in module.Model.model_fields.items()}
     return ModelCard(
         family=row.name,
         title=row.title,
-        parameters=sum(p.numel() for p in network.parameters()),
-        state_dict_elements=sum(v.numel() for v in network.state_dict().values()),
+        parameters=sum(p.numel() for p in network.parameters()) if network else None,
+        state_dict_elements=sum(v.numel() for v in network.state_dict().values()) if network else None,
         outputs=OUTPUTS,
         license=row.license,
         extra=row.extra,

@@ -62,10 +62,14 @@ def build(model: Model, outputs: int) -> torch.nn.Module:
     )
 
 
+def check(recipe: Recipe) -> None:
+    """Raise FormatError or UsageError for settings that can't be trained."""
+    harness.check_patch(recipe, settings(Model, recipe).multiple)
+
+
 def train(recipe: Recipe, project: Project, out_dir: Path, progress: Progress, device: str = "auto") -> Path:
     """Train on a project; returns the best checkpoint."""
     model = settings(Model, recipe)
-    harness.check_patch(recipe, model.multiple)
     return harness.train(lambda outputs: build(model, outputs), recipe, project, out_dir, progress, device)
 
 

@@ -60,7 +60,7 @@ def engine(name: str) -> ModuleType:
     except ModuleNotFoundError as error:
         hint = f'pip install "copick-tools[{row.extra}]"' if row.extra else f"module {error.name} isn't installed"
         raise NotFoundError(f"family {name} can't be loaded: no module {error.name}", hint) from error
-    missing = [part for part in ("Model", "train", "load") if not hasattr(module, part)]
+    missing = [part for part in ("Model", "check", "train", "load") if not hasattr(module, part)]
     if missing:
         raise NotFoundError(f"module {row.module} is no engine: it lacks {', '.join(missing)}", "see docs/engines.md")
     return module

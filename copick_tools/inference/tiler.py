@@ -45,8 +45,8 @@ class Tiled:
     voxel_spacing: float
     normalize: float
     patch: Shape
-    overlap: float = 0.25
-    batch_size: int = 4
+    overlap: float
+    batch_size: int
     device: torch.device = torch.device("cpu")
     bf16: bool = False
 

@@ -101,6 +101,7 @@ def match_rows(
 
     A row is run, object, position (3,) xyz in angstrom, score, ``tp`` | ``fp`` | ``fn``, the partner's index on the
     other side and its distance in angstrom. Predictions beyond the first that reach the same reference point are fp.
+    Under the rules ``czii`` and ``byu`` the rows may hold more fp than the counts, which follow the official codes.
     """
     for (run, name), found in scores.matches.items():
         truth = reference[run].get(name, Points.at(np.empty((0, 3))))

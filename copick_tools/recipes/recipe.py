@@ -10,6 +10,7 @@ from copick_tools.recipes.base import Strict
 
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[int, Field(ge=1)]
+IGNORED = 255  # label of voxels that nobody annotated
 Patch = tuple[Positive, Positive, Positive]
 
 
@@ -20,7 +21,9 @@ class Target(Strict):
     radius_fraction: float = Field(0.5, gt=0, le=2, description="spheres: of the object's radius")
     sigma_fraction: float = Field(0.25, gt=0, le=1, description="gaussian: sigma, of the object's radius")
     uri: str | None = Field(None, description="segmentation: copick URI; null: the task's reference")
-    ignore_label: int | None = Field(None, ge=1, le=255, description="segmentation: voxels left out of loss and score")
+    ignore_label: int | None = Field(
+        IGNORED, ge=1, le=255, description="segmentation: voxels left out of loss and score"
+    )
     region: str | None = Field(None, description="URI of a binary segmentation; outside nothing is annotated")
 
 
@@ -100,6 +103,9 @@ class Recipe(Strict):
     task: str = Field(description="a shipped task or the path of a YAML")
     input: str = Field(description="copick URI of the tomograms")
     reference: str | None = Field(None, description="copick URI; null: the task's")
+    voxel_spacing: float | None = Field(
+        None, gt=0, description="angstrom, what tomograms are resampled to; null: as they are"
+    )
     train_split: str = "train"
     validation_split: str | None = Field("val", description="null: no validation, the last weights are kept")
     model: dict[str, Any] = Field(description="`family`, and that family's own settings")

@@ -91,13 +91,21 @@ class TrainResult(Strict):
     step: int
 
 
+class ExperimentData(Strict):
+    """data.json of an experiment: what it is trained on."""
+
+    project: str
+    train: list[str]
+    validation: list[str]
+
+
 class ModelCard(Strict):
     """`models show --json`. The counts are for the default settings and ``outputs`` channels."""
 
     family: str
     title: str
-    parameters: int
-    state_dict_elements: int = Field(
+    parameters: int | None = Field(description="null: a family of your own without `build`")
+    state_dict_elements: int | None = Field(
         description="what summing a checkpoint's tensors gives; shared weights count twice"
     )
     outputs: int

@@ -8,7 +8,9 @@ from typing import Literal, cast
 
 from copick_tools.errors import UsageError
 from copick_tools.metrics.points import PointRule
+from copick_tools.recipes.recipe import Target
 from copick_tools.recipes.task import Task
+from copick_tools.volumes.particles import Particle
 
 
 @dataclass(frozen=True)
@@ -42,6 +44,12 @@ def point_rule(task: Task | None, radii: Mapping[str, float], overrides: Overrid
         },
         weights={name: objects[name].weight if name in objects else 1.0 for name in radii},
     )
+
+
+def particles(task: Task, target: Target) -> list[Particle]:
+    """What to pick: the task's target particles, each with the radius of the ball that a network learns to paint."""
+    fraction = 2 * target.sigma_fraction if target.kind == "gaussian" else target.radius_fraction
+    return [Particle(o.name, o.label, fraction * (o.radius or 0)) for o in task.targets if o.is_particle]
 
 
 def public_name(rule: PointRule) -> str:

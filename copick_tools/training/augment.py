@@ -32,10 +32,10 @@ def augment(
 
 def _turn(voxels: np.ndarray, target: np.ndarray, degrees: float) -> tuple[np.ndarray, np.ndarray]:
     """Turn in the plane by any angle; corners that come from outside are reflected and ignored."""
-    soft = target.ndim == 4
     turned = ndimage.rotate(voxels, degrees, (-2, -1), reshape=False, order=1, mode="reflect")
-    outside = -1.0 if soft else IGNORED
-    moved = ndimage.rotate(target, degrees, (-2, -1), reshape=False, order=1 if soft else 0, cval=outside)
-    if soft:  # interpolation mixes known and ignored voxels: those are ignored too
-        moved[moved < 0] = -1.0
+    if target.ndim == 3:
+        return turned, ndimage.rotate(target, degrees, (-2, -1), reshape=False, order=0, cval=IGNORED)
+    known = ndimage.rotate((target >= 0).astype(np.float32), degrees, (-2, -1), reshape=False, order=1)
+    moved = ndimage.rotate(np.maximum(target, 0), degrees, (-2, -1), reshape=False, order=1)
+    moved[known < 0.999] = -1.0  # what an ignored voxel, or one from outside, had a part in
     return turned, moved

@@ -13,6 +13,7 @@ import torch
 from pydantic import BaseModel, ConfigDict
 
 from copick_tools import __version__
+from copick_tools.data.replace import replacing
 from copick_tools.errors import FormatError, NotFoundError
 from copick_tools.recipes.load import parse
 from copick_tools.recipes.recipe import Recipe
@@ -37,22 +38,21 @@ class Card(BaseModel):
 
 def save(path: Path, card: Card, tensors: dict[str, Any]) -> None:
     """Write a checkpoint whole or not at all."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
-    torch.save({"format": FORMAT, "card": card.model_dump_json(), **tensors}, temporary)
-    with temporary.open("rb") as file:
-        os.fsync(file.fileno())
-    os.replace(temporary, path)
+    with replacing(path) as temporary:
+        torch.save({"format": FORMAT, "card": card.model_dump_json(), **tensors}, temporary)
+        with temporary.open("rb") as file:
+            os.fsync(file.fileno())
 
 
-def read(path: Path) -> tuple[Card, dict[str, Any]]:
-    """A checkpoint's card and tensors, on the CPU. No code in the file is run.
+def read(path: Path, *, mapped: bool = False) -> tuple[Card, dict[str, Any]]:
+    """A checkpoint's card and tensors, on the CPU (``mapped``: read only when used). No code in the file is run.
 
     Raises NotFoundError, FormatError (foreign, pickled or damaged file).
     """
     if not path.is_file():
         raise NotFoundError(f"no checkpoint {path}", "give the best.ckpt of an experiment")
     try:
-        document = torch.load(path, map_location="cpu", weights_only=True)
+        document = torch.load(path, map_location="cpu", weights_only=True, mmap=mapped)
     except (pickle.UnpicklingError, RuntimeError, EOFError, zipfile.BadZipFile, ValueError, KeyError, OSError) as error:
         raise FormatError(
             f"{path} is no popsicle checkpoint: it isn't a file of plain tensors",
@@ -60,9 +60,13 @@ def read(path: Path) -> tuple[Card, dict[str, Any]]:
         ) from error
     if not isinstance(document, dict) or document.get("format") != FORMAT or not isinstance(document.get("card"), str):
         raise FormatError(f"{path} is no popsicle checkpoint (format {FORMAT})", "train with `popsicle train`")
-    return parse(Card, json.loads(document.pop("card")), where=str(path)), document
+    try:
+        card = json.loads(document.pop("card"))
+    except json.JSONDecodeError as error:
+        raise FormatError(f"{path} is a damaged checkpoint: its card is no JSON") from error
+    return parse(Card, card, where=str(path)), document
 
 
 def read_card(path: Path) -> Card:
     """A checkpoint's card alone. Raises NotFoundError, FormatError."""
-    return read(path)[0]
+    return read(path, mapped=True)[0]

@@ -19,6 +19,7 @@ import torch
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState
 
+from copick_tools.data.replace import replacing
 from copick_tools.errors import PopsicleError, UsageError
 from copick_tools.inference.device import use_bf16
 from copick_tools.recipes.recipe import Optimizer, Recipe, Train
@@ -59,14 +60,15 @@ class State:
 def fit(
     network: torch.nn.Module,
     patches: Patches,
-    validate: Validate,
+    validate: Validate | None,
     card: checkpoint.Card,
     folder: Path,
     progress: Progress,
 ) -> Path:
     """Train ``network``, from folder/last.ckpt where there is one, and return the path of the best checkpoint.
 
-    validate: scores a network on the validation runs; the averaged weights are what is scored and kept.
+    validate: scores a network on the validation runs; the averaged weights are what is scored and kept. None: the last
+    ones are kept.
 
     Raises PopsicleError when the loss is no longer finite, UsageError when last.ckpt is from another recipe.
     """
@@ -109,11 +111,14 @@ def _accelerator(train: Train, device: torch.device) -> Accelerator:
         torch.cuda.set_device(device)
     if train.threads:
         torch.set_num_threads(train.threads)
-    return Accelerator(
+    accelerator = Accelerator(
         cpu=device.type == "cpu",
         mixed_precision="bf16" if use_bf16(train.precision, device) else "no",
         step_scheduler_with_optimizer=False,
     )
+    if accelerator.num_processes > 1:
+        raise UsageError("training runs in one process", "start it without accelerate launch or torchrun")
+    return accelerator
 
 
 def _optimizer(network: torch.nn.Module, settings: Optimizer) -> torch.optim.Optimizer:
@@ -166,15 +171,15 @@ def _finite(loss: torch.Tensor, step: int) -> float:
     return value
 
 
-def _end_epoch(state: State, card: checkpoint.Card, folder: Path, lr: float, validate: Validate) -> None:
+def _end_epoch(state: State, card: checkpoint.Card, folder: Path, lr: float, validate: Validate | None) -> None:
     """Log the epoch; when it is time, validate and keep the best."""
     train = card.recipe.train
     epoch = state.step // train.steps_per_epoch
     due = epoch % train.validate_every == 0 or epoch == train.epochs
-    score = validate(state.ema) if due else None
+    score = validate(state.ema) if due and validate else None
     _log_row(folder, (state.step, epoch, lr, sum(state.losses) / len(state.losses), score))
     state.losses.clear()
-    if score is not None and (state.best is None or score >= state.best):
+    if due and (score is None or state.best is None or score >= state.best):
         state.best = score
         card = card.model_copy(update={"step": state.step, "score": score})
         checkpoint.save(folder / "best.ckpt", card, {"network": state.ema.state_dict()})
@@ -202,6 +207,7 @@ def _resume(state: State, card: checkpoint.Card, folder: Path) -> None:
         state.restore(tensors)
         log.info("going on from step %d", state.step)
     if rows.exists():
-        header, *lines = rows.read_text().splitlines()
+        lines = [line for line in rows.read_text().splitlines()[1:] if line.count(",") == len(COLUMNS) - 1]
         kept = [line for line in lines if int(line.partition(",")[0]) <= state.step]
-        rows.write_text("\n".join([header, *kept]) + "\n")
+        with replacing(rows) as temporary:
+            temporary.write_text("\n".join([",".join(COLUMNS), *kept]) + "\n")

@@ -12,14 +12,14 @@ from typing import Protocol
 
 import numpy as np
 
-from copick_tools.recipes.recipe import Target
+from copick_tools.errors import FormatError, UsageError
+from copick_tools.recipes.recipe import IGNORED, Target
 from copick_tools.recipes.task import TaskObject
 from copick_tools.types import Points
 from copick_tools.volumes.coordinates import to_voxels
 from copick_tools.volumes.normalize import Volume
 from copick_tools.volumes.paint import heatmaps, spheres
 
-IGNORED = 255
 ANCHORS = 20_000  # voxels remembered per object of a segmentation, as places to put patches
 Shape = tuple[int, int, int]
 
@@ -56,8 +56,12 @@ class Painted:
         return made
 
     def anchors(self, channel: int) -> np.ndarray:
-        """See `Source.anchors`."""
-        return self.centers[self.channels == channel]
+        """See `Source.anchors`; those in the annotated region."""
+        found = self.centers[self.channels == channel]
+        if self.region is None or not len(found):
+            return found
+        voxels = np.clip(np.round(found).astype(int), 0, np.array(self.region.shape) - 1)
+        return found[np.asarray(self.region[:, :, :])[tuple(voxels.T)] != 0]
 
 
 @dataclass(frozen=True)
@@ -90,15 +94,19 @@ def painted(
     points: Mapping[str, Points],
     objects: Sequence[TaskObject],
     target: Target,
-    voxel_spacing: float,
+    grid: tuple[float, float],
     region: Volume | None = None,
 ) -> Painted:
-    """The target of one run from its reference picks. voxel_spacing: angstrom. ``objects``: in the order of the channels."""
+    """The target of one run from its reference picks. ``objects``: in the order of the channels.
+
+    grid: voxel spacing and position of voxel 0, in angstrom.
+    """
+    voxel_spacing, origin = grid
     fraction = target.sigma_fraction if target.kind == "gaussian" else target.radius_fraction
     rows = [(channel, entry, points[entry.name]) for channel, entry in enumerate(objects, 1) if entry.name in points]
     return Painted(
         centers=np.concatenate(
-            [np.empty((0, 3)), *(to_voxels(found.positions, voxel_spacing) for _, _, found in rows)]
+            [np.empty((0, 3)), *(to_voxels(found.positions, voxel_spacing, origin) for _, _, found in rows)]
         ),
         radii=np.concatenate(
             [np.empty(0), *(np.full(len(p), fraction * (o.radius or 0) / voxel_spacing) for _, o, p in rows)]
@@ -115,10 +123,17 @@ def stored(volume: Volume, objects: Sequence[TaskObject], target: Target, region
     for channel, entry in enumerate(objects, 1):
         channel_of[entry.label] = channel
     if target.ignore_label is not None:
+        if channel_of[target.ignore_label]:
+            raise UsageError(f"target.ignore_label {target.ignore_label} is the label of an object")
         channel_of[target.ignore_label] = IGNORED
     found: dict[int, list[np.ndarray]] = {channel: [] for channel in range(1, len(objects) + 1)}
     for z0 in range(0, volume.shape[0], 16):
-        slab = channel_of[np.asarray(volume[z0 : z0 + 16, :, :])]
+        labels = np.asarray(volume[z0 : z0 + 16, :, :])
+        if labels.max() > IGNORED:
+            raise FormatError(f"label {labels.max()} in a target segmentation: labels are at most {IGNORED}")
+        slab = channel_of[labels]
+        if region is not None:
+            slab[np.asarray(region[z0 : z0 + 16, :, :]) == 0] = IGNORED
         for channel, places in found.items():
             voxels = np.argwhere(slab == channel)
             every = max(1, len(voxels) * -(-volume.shape[0] // 16) // ANCHORS)

@@ -47,13 +47,14 @@ def components(
     ids = (
         np.asarray(cc3d.connected_components(np.ascontiguousarray(labels), connectivity=connectivity)).ravel()[flat] - 1
     )
-    weights = np.ones(len(flat)) if probabilities is None else probabilities.reshape(-1)[flat].astype(float)
+    certainty = np.ones(len(flat)) if probabilities is None else probabilities.reshape(-1)[flat].astype(float)
+    weights = certainty + np.finfo(float).tiny ** 0.25  # a component of probability 0 has a center too
     sizes, total = np.bincount(ids), np.bincount(ids, weights)
     position = np.unravel_index(flat, labels.shape)
     centers = np.column_stack([np.bincount(ids, weights * axis) for axis in position]) / total[:, None]
     own_label = np.zeros(len(sizes), dtype=int)
     own_label[ids] = labels.reshape(-1)[flat]
-    return Components(centers, own_label, sizes, total / sizes)
+    return Components(centers, own_label, sizes, np.bincount(ids, certainty) / sizes)
 
 
 def size_scores(sizes: Integers, expected: Floats) -> Floats:

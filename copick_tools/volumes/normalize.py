@@ -29,7 +29,7 @@ class Intensity(NamedTuple):
     deviation: float
 
 
-def intensity(volume: Volume, clip: float = 0.1, samples: int = 2_000_000) -> Intensity:
+def intensity(volume: Volume, clip: float, samples: int = 2_000_000) -> Intensity:
     """Statistics of a zyx volume, read slab by slab, the percentiles from about ``samples`` evenly spaced voxels.
 
     clip: percent that is cut off at either end (gold beads, edges).

@@ -28,8 +28,8 @@ class Show(Protocol):
     def runs(self, label: str, results: Iterable[RunResult], total: int) -> list[RunResult]:
         """Walk through results of runs."""
 
-    def steps(self, label: str, work: Callable[[Callable[[int, int], None]], None]) -> None:
-        """Let ``work`` report its steps."""
+    def steps(self, label: str, work: Callable[[Callable[[int, int], None]], tuple[Path, bool]]) -> tuple[Path, bool]:
+        """Let ``work`` report its steps; its result."""
 
 
 def demo(
@@ -42,11 +42,13 @@ def demo(
     project, names, made = simulate(out / "project", plan)
     _all_done(show.runs("simulate", made, len(names)))
     training = plan_training(project, RECIPE, settings, out / "experiment")
-    show.steps("train", lambda progress: train(project, training, progress, resume=True, device=device))
+    best, trained = show.steps("train", lambda move: train(project, training, move, resume=True, device=device))
     held_out = splits.runs(project, "test")
-    model = Model.open(out / "experiment" / "best.ckpt", device)
+    model = Model.open(best, device)
     tomogram, picks = uris.tomogram_uri(training.recipe.input), uris.picks_uri(OUTPUT, output=True)
-    _all_done(show.runs("localize", localize(model, project, held_out, tomogram, picks, overwrite=True), len(held_out)))
+    _all_done(
+        show.runs("localize", localize(model, project, held_out, tomogram, picks, overwrite=trained), len(held_out))
+    )
     task = load_task(TASK)
     question = Question((picks,), (uris.picks_uri(task.reference),), task)
     answer = evaluate(project, held_out, question)

@@ -14,7 +14,7 @@ import numpy as np
 from copick_tools.data import read
 from copick_tools.data.project import Project, write_text
 from copick_tools.data.uris import PicksUri
-from copick_tools.errors import NotFoundError, PopsicleError, UsageError, nearest
+from copick_tools.errors import NotFoundError, PopsicleError, UsageError
 from copick_tools.metrics.fbeta import precision_recall
 from copick_tools.metrics.points import Picks, PointRule, PointScores, match_rows, score_points
 from copick_tools.recipes.results import ObjectScore, OtherRule, PointCounts, PointsResult, RunScore
@@ -61,8 +61,8 @@ def evaluate(project: Project, runs: Sequence[str], question: Question) -> Answe
     """
     reference = {run: read.read_picks(project, run, question.reference) for run in runs}
     prediction = {run: read.read_picks(project, run, question.prediction) for run in runs}
-    _require(project, runs, reference, question.reference, "reference")
-    _require(project, runs, prediction, question.prediction, "prediction")
+    read.require_picks(project, runs, question.reference, "reference")
+    read.require_picks(project, runs, question.prediction, "prediction")
     lacking = [run for run in runs if not prediction[run]]
     if lacking and question.missing != "empty":
         raise PopsicleError(
@@ -73,20 +73,12 @@ def evaluate(project: Project, runs: Sequence[str], question: Question) -> Answe
     rule = point_rule(question.task, radii, question.overrides)
     scores = score_points(reference, prediction, rule)
     warnings = [f"{len(lacking)} runs have no prediction and count as empty: {', '.join(lacking)}"] if lacking else []
+    if question.task and rule.rule != "one-to-one" and len(radii) < len(question.task.targets):
+        warnings.append(f"only {', '.join(radii)} scored: this isn't the official number of task {question.task.name}")
     warnings += _warnings(scores, reference, prediction)
     result = _document(project, question, scores, _other(question, radii, rule, reference, prediction), warnings)
     rows = [_match_row(row) for row in match_rows(scores, reference, prediction)]
     return Answer(result, rows)
-
-
-def _require(
-    project: Project, runs: Sequence[str], found: Mapping[str, Picks], uris: tuple[PicksUri, ...], what: str
-) -> None:
-    """Raise NotFoundError when no run has any pick set that the URIs name."""
-    if not any(found.values()):
-        stored = sorted({str(uri) for run in runs for uri in read.list_picks(project, run)})
-        wanted = " ".join(map(str, uris))
-        raise NotFoundError(f"no {what} picks match {wanted} in these {len(runs)} runs", nearest(wanted, stored))
 
 
 def _radii(
@@ -140,6 +132,10 @@ def _warnings(scores: PointScores, reference: Mapping[str, Picks], prediction: M
             found.append(
                 f"{name} has no prediction in {len(partly)} runs, counted as none found: {', '.join(partly[:5])}"
             )
+    rows = sum(len(picks[name]) for picks in prediction.values() for name in scores.objects if name in picks)
+    counted = scores.counts[..., :2].sum()
+    if rows != counted:
+        found.append(f"matches.csv lists {rows} predictions, the official code counts {counted:g} (tp + fp)")
     stray = sorted({name for picks in prediction.values() for name in picks} - set(scores.objects))
     return found + ([f"predictions of objects that aren't scored: {', '.join(stray)}"] if stray else [])
 

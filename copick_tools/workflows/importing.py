@@ -10,16 +10,15 @@ from pathlib import Path
 import numpy as np
 
 from copick_tools.data import files
-from copick_tools.data.project import Project, ProjectObject, create_project, project_objects
+from copick_tools.data.project import Project, ProjectObject, create_project, open_project, project_objects
 from copick_tools.data.rows import Frame, PicksTable
-from copick_tools.data.splits import assign_splits, write_splits
 from copick_tools.data.tables import read_picks_table
 from copick_tools.data.uris import PicksUri, TomogramUri, picks_uri, tomogram_uri
-from copick_tools.data.write import has_tomogram, write_picks, write_tomogram
+from copick_tools.data.write import has_picks, has_tomogram, write_picks, write_tomogram
 from copick_tools.errors import NotFoundError, PopsicleError, UsageError, nearest
 from copick_tools.recipes.task import Task
 from copick_tools.types import Points, RunResult
-from copick_tools.workflows.runs import each_run
+from copick_tools.workflows.runs import each_run, with_splits
 
 PALETTE = ((0, 117, 220), (153, 63, 0), (76, 0, 92), (0, 92, 49), (43, 206, 72), (255, 204, 153), (128, 128, 128))
 
@@ -57,19 +56,16 @@ def import_files(
     paths = _runs(request.sources)
     frames = {run: frame for run, path in paths.items() if (frame := _frame(path, request)) is not None}
     table = _picks(request, list(paths), frames)
-    objects = _objects(request, table)
+    objects = _objects(request, table, out)
     picks_uri(f":{request.user}/{request.session}", output=True)
     tomogram_uri(request.tomo_type)
     project = create_project(out, out.name, objects, "imported from files")
-    write_splits(project, assign_splits(sorted(paths)))
     names = [entry.name for entry in objects if entry.is_particle] if request.picks else []
     by_run = {run: {name: table.get((run, name), Points.at([])) for name in names} for run in paths}
     work = partial(_import_run, project, request, paths, by_run)
-    return (
-        project,
-        list(paths),
-        each_run(list(paths), work, partial(_is_finished, project, request, overwrite), workers),
-    )
+    finished = partial(_is_finished, project, request, by_run, overwrite)
+    results = each_run(list(paths), work, finished, workers, project)
+    return project, list(paths), with_splits(project, results)
 
 
 def _runs(sources: Sequence[Path]) -> dict[str, Path]:
@@ -118,8 +114,8 @@ def _picks(request: Import, runs: list[str], frames: Mapping[str, Frame]) -> Pic
     return table
 
 
-def _objects(request: Import, table: PicksTable) -> list[ProjectObject]:
-    """The task's objects, else those of the tables."""
+def _objects(request: Import, table: PicksTable, out: Path) -> list[ProjectObject]:
+    """The task's objects, else those of the tables; what the project knows already keeps its label."""
     names = sorted({name for _, name in table})
     if request.task:
         known = [entry.name for entry in request.task.objects]
@@ -132,14 +128,23 @@ def _objects(request: Import, table: PicksTable) -> list[ProjectObject]:
             raise NotFoundError(f"--radius {name}: no table has picks of it", nearest(name, names))
     for name in names:
         picks_uri(f"{name}:{request.user}/{request.session}", output=True)
+    known = open_project(out).objects if (out / "copick.json").exists() else {}
+    free = iter(set(range(1, 255)) - {entry.label for entry in known.values()})
+    labels = {name: known[name].label if name in known else next(free) for name in names}
     return [
         ProjectObject(name, label, request.radii.get(name), True, (*PALETTE[(label - 1) % len(PALETTE)], 255))
-        for label, name in enumerate(names, 1)
+        for name, label in labels.items()
     ]
 
 
-def _is_finished(project: Project, request: Import, overwrite: bool, run: str) -> bool:
-    return not overwrite and has_tomogram(project, run, TomogramUri(request.tomo_type, None))
+def _is_finished(
+    project: Project, request: Import, picks: Mapping[str, Mapping[str, Points]], overwrite: bool, run: str
+) -> bool:
+    return (
+        not overwrite
+        and has_tomogram(project, run, TomogramUri(request.tomo_type, None))
+        and all(has_picks(project, run, PicksUri(name, request.user, request.session)) for name in picks[run])
+    )
 
 
 def _import_run(

@@ -18,7 +18,7 @@ from copick_tools.data.uris import PicksUri, TomogramUri
 from copick_tools.data.write import has_picks, write_picks
 from copick_tools.errors import NotFoundError, PopsicleError, UsageError, nearest
 from copick_tools.types import Points, RunResult
-from copick_tools.workflows.predict import Model, predict
+from copick_tools.workflows.predict import Model
 from copick_tools.workflows.runs import each_run
 
 
@@ -56,7 +56,7 @@ def _localize_run(
     model: Model, project: Project, tomogram: TomogramUri, objects: dict[str, PicksUri], run: str
 ) -> dict[str, int]:
     stored = read.read_tomogram(project, run, tomogram)
-    found = predict(model, stored, stored.voxel_spacing, f"run {run}").points(model)
+    found = model.points(stored, stored.voxel_spacing, f"run {run}")
     for name, uri in objects.items():
         write_picks(project, run, uri, found[name])
     return {name: len(found[name]) for name in objects}
@@ -76,8 +76,10 @@ class Files:
         return [path.name.removesuffix(".gz").rpartition(".")[0] or path.name for path in self.paths]
 
 
-def localize_files(model: Model, files: Files, out: Path) -> Iterator[RunResult]:
+def localize_files(model: Model, files: Files, out: Path, *, overwrite: bool = False) -> Iterator[RunResult]:
     """Write the picks of all files into one table (.star, .csv, .json), once the last is done.
+
+    A table that is there already is left alone unless ``overwrite``.
 
     A file that can't be read is recorded and the others go on; the table then holds the others.
 
@@ -92,7 +94,8 @@ def localize_files(model: Model, files: Files, out: Path) -> Iterator[RunResult]
     paths = dict(zip(names, files.paths))
     table: PicksTable = {}
     frames: dict[str, Frame] = {}
-    for outcome in each_run(names, lambda name: _localize_file(model, files, paths[name])):
+    there = out.exists() and not overwrite
+    for outcome in each_run(names, lambda name: _localize_file(model, files, paths[name]), lambda name: there):
         if outcome.status == "done":
             found, frame = outcome.value
             table.update({(outcome.run, name): points for name, points in found.items()})
@@ -111,6 +114,6 @@ def _localize_file(model: Model, files: Files, path: Path) -> tuple[dict[str, Po
     if volume.voxel_spacing is None:
         raise PopsicleError(f"{path} doesn't state its voxel spacing", "give --voxel-spacing in angstrom")
     array = -np.asarray(volume.array, dtype=np.float32) if files.invert else volume.array
-    found = predict(model, array, volume.voxel_spacing, path.name).points(model)
+    found = model.points(array, volume.voxel_spacing, path.name)
     z, y, x = array.shape
     return found, Frame(volume.voxel_spacing, (z, y, x))

@@ -38,17 +38,21 @@ def pick(
     if picking.radius_fraction <= 0 or picking.min_volume < 0:
         raise UsageError("the radius fraction has to be positive, the least volume not negative")
     output = picking.output
-    particles = _particles(project, output, picking.radius_fraction)
+    named = picking.segmentation.name if picking.segmentation.kind in (None, "binary") else ""
+    particles = _particles(project, output, picking.radius_fraction, named)
     uris = {particle.name: PicksUri(particle.name, output.user, output.session) for particle in particles}
     finished = partial(_is_finished, project, list(uris.values()), overwrite)
-    return each_run(runs, partial(_pick_run, project, picking, particles, uris), finished, workers)
+    return each_run(runs, partial(_pick_run, project, picking, particles, uris), finished, workers, project)
 
 
-def _particles(project: Project, output: PicksUri, fraction: float) -> list[Particle]:
+def _particles(project: Project, output: PicksUri, fraction: float, binary_of: str) -> list[Particle]:
+    """The particles to pick; a binary segmentation holds the one that it is named after."""
     known = {o.name: o for o in project.objects.values() if o.is_particle and o.radius}
     if output.object != "*" and output.object not in known:
         project.object(output.object)
         raise NotFoundError(f"'{output.object}' is no particle with a radius", nearest(output.object, known))
+    if binary_of in known:
+        known = {binary_of: known[binary_of]}
     chosen = known.values() if output.object == "*" else [known[output.object]]
     return [Particle(o.name, o.label, fraction * (o.radius or 0)) for o in chosen]
 

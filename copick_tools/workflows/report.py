@@ -63,9 +63,12 @@ def _curve(folder: Path) -> str | None:
     path = folder / "metrics.csv"
     if not path.is_file():
         return None
-    with path.open(newline="") as file:
+    with path.open(newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
-    return curve_figure(rows) if rows else None
+    try:
+        return curve_figure(rows) if rows else None
+    except (KeyError, ValueError, TypeError) as error:
+        raise FormatError(f"{path} isn't the log of a training: {error}") from error
 
 
 def _slices(folder: Path, result: PointsResult, task: Task | None) -> tuple[dict[str, str], str | None]:
@@ -102,9 +105,12 @@ def _marks(folder: Path, project: Project, result: PointsResult, task: Task | No
         raise NotFoundError(f"no {path}", "run popsicle evaluate --out again")
     radii = {entry.name: entry.radius for entry in (task.objects if task else project.objects.values())}
     marks: dict[str, list[Mark]] = defaultdict(list)
-    with path.open(newline="") as file:
-        for row in csv.DictReader(file):
-            position = np.array([float(row[axis]) for axis in "xyz"])
-            radius = radii.get(row["object"]) or 2 * result.objects[row["object"]].distance
-            marks[row["run"]].append(Mark(row["object"], position, radius, row["outcome"]))
+    try:
+        with path.open(newline="", encoding="utf-8") as file:
+            for row in csv.DictReader(file):
+                position = np.array([float(row[axis]) for axis in "xyz"])
+                radius = radii.get(row["object"]) or 2 * result.objects[row["object"]].distance
+                marks[row["run"]].append(Mark(row["object"], position, radius, row["outcome"]))
+    except (KeyError, ValueError, TypeError) as error:
+        raise FormatError(f"{path} isn't what evaluate writes: {error}") from error
     return marks

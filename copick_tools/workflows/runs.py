@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import logging
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from multiprocessing import get_context
 from typing import Any
 
+from copick_tools.data.project import Project
+from copick_tools.data.splits import add_to_splits
+from copick_tools.data.write import refresh
 from copick_tools.errors import PopsicleError
 from copick_tools.types import RunResult
 
@@ -15,35 +20,62 @@ Work = Callable[[str], Any]
 
 
 def each_run(
-    runs: Sequence[str], work: Work, finished: Callable[[str], bool] = lambda run: False, workers: int = 1
+    runs: Sequence[str],
+    work: Work,
+    finished: Callable[[str], bool] = lambda run: False,
+    workers: int = 1,
+    project: Project | None = None,
 ) -> Iterator[RunResult]:
     """Yield what became of each run as it ends.
 
     work: makes the outputs of a run; its result is the `value`. With several workers it has to pickle.
     finished: whether all outputs of a run are there already.
+    project: what the workers write to, so that this process sees it too.
     """
-    todo = []
-    for run in runs:
-        if finished(run):
-            yield RunResult(run, "skipped")
-        else:
-            todo.append(run)
-    if workers == 1 or len(todo) < 2:
-        for run in todo:
-            yield _outcome(run, lambda run=run: work(run))
+    if workers == 1 or len(runs) < 2:
+        for run in runs:
+            yield _outcome(run, lambda run=run: finished(run), lambda run=run: work(run))
         return
-    with ProcessPoolExecutor(min(workers, len(todo)), mp_context=get_context("spawn")) as pool:
-        futures: dict[Future[Any], str] = {pool.submit(work, run): run for run in todo}
+    with ProcessPoolExecutor(min(workers, len(runs)), get_context("spawn"), _start_worker) as pool:
+        futures: dict[Future[Any], str] = {}
+        for run in runs:
+            skipped = _outcome(run, lambda run=run: finished(run), lambda: None)
+            if skipped.status == "done":
+                futures[pool.submit(work, run)] = run
+            else:
+                yield skipped
         for future in as_completed(futures):
-            yield _outcome(futures[future], future.result)
+            outcome = _outcome(futures[future], lambda: False, future.result)
+            if project is not None:
+                refresh(project, outcome.run)
+            yield outcome
 
 
-def _outcome(run: str, work: Callable[[], Any]) -> RunResult:
+def with_splits(project: Project, results: Iterator[RunResult]) -> Iterator[RunResult]:
+    """The results; at the end, runs that are there and in no split get one."""
+    there = []
+    for result in results:
+        if result.status != "failed":
+            there.append(result.run)
+        yield result
+    add_to_splits(project, sorted(there))
+
+
+def _outcome(run: str, finished: Callable[[], bool], work: Callable[[], Any]) -> RunResult:
     try:
-        return RunResult(run, "done", value=work())
+        return RunResult(run, "skipped") if finished() else RunResult(run, "done", value=work())
     except PopsicleError as error:
         return RunResult(run, "failed", error.message, error.hint)
     except BrokenProcessPool:
         return RunResult(run, "failed", "its worker process died", "out of memory? try fewer --workers")
     except (ValueError, OSError, MemoryError) as error:
         return RunResult(run, "failed", f"{type(error).__name__}: {error}")
+
+
+def _start_worker() -> None:
+    """A worker's words go to stderr, as its parent's do: stdout is for results."""
+    sys.stdout = sys.stderr
+    log = logging.getLogger("copick_tools")
+    log.propagate = False
+    log.handlers = [logging.StreamHandler()]
+    log.setLevel(logging.INFO)

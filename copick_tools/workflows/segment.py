@@ -12,7 +12,7 @@ from copick_tools.data.uris import SegmentationUri, TomogramUri, same_spacing
 from copick_tools.data.write import has_segmentation, write_segmentation
 from copick_tools.errors import UsageError
 from copick_tools.types import RunResult
-from copick_tools.workflows.predict import Model, predict
+from copick_tools.workflows.predict import Model
 from copick_tools.workflows.runs import each_run
 
 
@@ -50,7 +50,7 @@ def _segment_run(
         raise UsageError(
             f"the tomogram of run {run} has {stored.voxel_spacing:g} A per voxel, the output {output.voxel_spacing:g}"
         )
-    labels = predict(model, stored, stored.voxel_spacing, f"run {run}").on_grid(stored.voxel_spacing, stored.shape)
+    labels = model.predict(stored, stored.voxel_spacing, f"run {run}").on_grid(stored.voxel_spacing, stored.shape)
     counts = {name: int((labels == label).sum()) for name, label in model.predictor.objects.items()}
     binary = output.kind == "binary"
     write_segmentation(

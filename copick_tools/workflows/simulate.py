@@ -12,7 +12,6 @@ from typing import Any
 import numpy as np
 
 from copick_tools.data.project import Project, create_project, project_objects, write_text
-from copick_tools.data.splits import assign_splits, read_splits, write_splits
 from copick_tools.data.tables import read_picks_table
 from copick_tools.data.uris import PicksUri, SegmentationUri, TomogramUri
 from copick_tools.data.write import has_tomogram, write_picks, write_segmentation, write_tomogram
@@ -21,7 +20,7 @@ from copick_tools.recipes.load import load_task
 from copick_tools.simulate.phantom import Phantom, simulate_phantom
 from copick_tools.simulate.settings import PRESETS, PhantomSettings
 from copick_tools.types import RunResult
-from copick_tools.workflows.runs import each_run
+from copick_tools.workflows.runs import each_run, with_splits
 
 USER, SESSION, TOMO_TYPE, SEGMENTATION = "simulation", "0", "wbp", "phantom"
 TASK = "phantom-sim"
@@ -63,13 +62,11 @@ def simulate(
     task = load_task(TASK)
     project = create_project(out, TASK, project_objects(task), task.description)
     names = [f"TS_{number:03d}" for number in range(1, plan.runs + 1)]
-    _check_same(project, plan, settings)
-    if sorted(run for runs in read_splits(project).values() for run in runs) != names:
-        write_splits(project, assign_splits(names))  # a project that grows is split anew
+    _check_same(project, plan, settings, positions)
     work = partial(_simulate_run, project, plan, settings, positions)
     uri = TomogramUri(TOMO_TYPE, plan.voxel_spacing)
     finished = partial(_is_finished, project, uri, overwrite)
-    return project, names, each_run(names, work, finished, workers)
+    return project, names, with_splits(project, each_run(names, work, finished, workers, project))
 
 
 def read_positions(path: Path) -> dict[str, np.ndarray]:
@@ -92,7 +89,9 @@ def _is_finished(project: Project, uri: TomogramUri, overwrite: bool, run: str) 
     return not overwrite and has_tomogram(project, run, uri)  # the tomogram is written last
 
 
-def _check_same(project: Project, plan: PhantomProject, settings: PhantomSettings) -> None:
+def _check_same(
+    project: Project, plan: PhantomProject, settings: PhantomSettings, positions: Sequence[Mapping[str, np.ndarray]]
+) -> None:
     """Keep the settings beside the project; refuse to mix two simulations in one."""
     path = project.sidecar / "simulation.json"
     document = {
@@ -100,7 +99,7 @@ def _check_same(project: Project, plan: PhantomProject, settings: PhantomSetting
         "seed": plan.seed,
         "shape": list(plan.shape),
         "voxel_spacing": plan.voxel_spacing,
-        "positions": [p.name for p in plan.positions],
+        "positions": [{name: xyz.tolist() for name, xyz in given.items()} for given in positions],
         "settings": asdict(settings),
     }
     text = json.dumps(document, indent=2) + "\n"

@@ -13,7 +13,7 @@ from copick_tools.data.project import Project
 from copick_tools.data.uris import PicksUri, SegmentationUri, TomogramUri
 from copick_tools.data.write import has_features, has_segmentation, write_features, write_segmentation
 from copick_tools.errors import NotFoundError, UsageError
-from copick_tools.recipes.recipe import Target
+from copick_tools.recipes.recipe import IGNORED, Target
 from copick_tools.types import Points, RunResult
 from copick_tools.volumes.coordinates import to_voxels
 from copick_tools.volumes.paint import heatmaps, spheres
@@ -24,7 +24,7 @@ from copick_tools.workflows.runs import each_run
 class Painting:
     """tomogram: sets the grid. reference: the picks. output: multilabel for spheres; its ids name the features for heatmaps.
 
-    region: binary segmentation of the annotated space; outside, spheres get the ignore label.
+    region: binary segmentation of the annotated space; outside, spheres get the ignore label and heatmaps -1.
     """
 
     tomogram: TomogramUri
@@ -45,6 +45,7 @@ def targets(
         raise UsageError("the target is a segmentation already: nothing to paint")
     if painting.output.kind != "multilabel":
         raise UsageError(f"'{painting.output}' can't hold several objects", "add ?multilabel=true")
+    read.require_picks(project, runs, painting.reference, "reference")
     objects = [
         o for o in project.objects.values() if o.is_particle and any(uri.names(o.name) for uri in painting.reference)
     ]
@@ -58,7 +59,7 @@ def targets(
         raise UsageError(f"{missing[0]} has no radius in {project.config}")
     names = tuple(o.name for o in objects)
     finished = partial(_is_finished, project, painting, overwrite)
-    return each_run(runs, partial(_paint_run, project, painting, names), finished, workers)
+    return each_run(runs, partial(_paint_run, project, painting, names), finished, workers, project)
 
 
 def _is_finished(project: Project, painting: Painting, overwrite: bool, run: str) -> bool:
@@ -75,6 +76,15 @@ def feature_name(output: SegmentationUri) -> str:
     return f"{output.name}-{output.user}-{output.session}"
 
 
+def _outside(project: Project, painting: Painting, tomogram: read.StoredVolume) -> np.ndarray:
+    """Mask of the voxels that nobody annotated; without a region there are none."""
+    if painting.region is None:
+        return np.zeros(tomogram.shape, bool)
+    region = read.read_segmentation(project, tomogram.run, painting.region)
+    region.require_shape(tomogram)
+    return region.numpy() == 0
+
+
 def _paint_run(project: Project, painting: Painting, names: Sequence[str], run: str) -> dict[str, int]:
     tomogram = read.read_tomogram(project, run, painting.tomogram)
     picks = read.read_picks(project, run, painting.reference)
@@ -89,13 +99,12 @@ def _paint_run(project: Project, painting: Painting, names: Sequence[str], run: 
     if soft:
         channels = np.repeat(np.arange(len(names)), counts)
         maps = heatmaps(centers, sizes, channels, (len(names), *tomogram.shape))
+        maps[:, _outside(project, painting, tomogram)] = -1
         write_features(project, run, tomogram, feature_name(painting.output), maps)
     else:
         labels = spheres(
             centers, sizes, np.repeat([project.object(name).label for name in names], counts), tomogram.shape
         )
-        if painting.region is not None:
-            region = read.read_segmentation(project, run, painting.region).numpy()
-            labels[region == 0] = painting.target.ignore_label or 255
+        labels[_outside(project, painting, tomogram)] = painting.target.ignore_label or IGNORED
         write_segmentation(project, run, replace(painting.output, voxel_spacing=tomogram.key_spacing), labels)
     return {name: len(points[name]) for name in names}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import logging
+import math
 import platform
 import sys
 from collections.abc import Callable, Iterator
@@ -13,16 +14,26 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from copick_tools import __version__
-from copick_tools.data import read, splits, uris
-from copick_tools.data.project import Project, check_objects, write_text
+from copick_tools.data.project import Project, write_text
 from copick_tools.engines import registry
 from copick_tools.errors import PopsicleError
-from copick_tools.recipes.load import dump_yaml, load_recipe, load_task
+from copick_tools.recipes.load import dump_yaml, load_recipe
 from copick_tools.recipes.recipe import Recipe
-from copick_tools.recipes.results import TrainResult
+from copick_tools.recipes.results import ExperimentData, TrainResult
 
 log = logging.getLogger("copick_tools")
 PACKAGES = ("copick", "numpy", "scipy", "torch", "monai", "accelerate", "nnunetv2", "connected-components-3d", "zarr")
+MADE = (
+    "last.ckpt",
+    "best.ckpt",
+    "metrics.csv",
+    "finished",
+    "data.json",
+    "log.txt",
+    "thresholds.yaml",
+    "scores.json",
+    "matches.csv",
+)
 
 
 @dataclass(frozen=True)
@@ -31,29 +42,26 @@ class Plan:
 
     recipe: Recipe
     folder: Path
-    train: list[str]
-    validation: list[str]
+    data: ExperimentData
     memory: int
 
 
 def plan_training(project: Project, recipe_name: str, settings: tuple[str, ...] = (), out: Path | None = None) -> Plan:
-    """Resolve a recipe against a project, checking all that can be checked without training.
+    """Resolve a recipe against a project, checking all that can be checked without reading voxels.
 
     Raises NotFoundError, FormatError, UsageError.
     """
+    from copick_tools.training.data import TrainingData
+
     recipe = load_recipe(recipe_name, settings)
-    task = load_task(recipe.task)
-    registry.settings(registry.engine(recipe.family).Model, recipe)
-    check_objects(project, task)
-    names = splits.runs(project, recipe.train_split)
-    held_out = splits.runs(project, recipe.validation_split) if recipe.validation_split else []
-    uri = uris.tomogram_uri(recipe.input)
-    shapes = [read.read_tomogram(project, run, uri).shape for run in [*names, *held_out]]
-    cached = shapes[: len(names)] if recipe.train.cache else []
+    registry.engine(recipe.family).check(recipe)
+    data = TrainingData.resolve(project, recipe)
     stem = Path(recipe_name).stem
-    parts = [task.name, recipe.family] + ([] if stem == recipe.family else [stem])
-    memory = sum(4 * z * y * x for z, y, x in cached)
-    return Plan(recipe, out or Path("experiments").joinpath(*parts), names, held_out, memory)
+    parts = [data.task.name, recipe.family] + ([] if stem == recipe.family else [stem])
+    shapes = [data.tomogram(run).shape for run in data.train] if recipe.train.cache else []
+    record = ExperimentData(project=str(project.config), train=data.train, validation=data.validation)
+    memory = 4 * sum(math.prod(shape) for shape in shapes)
+    return Plan(recipe, out or Path("experiments").joinpath(*parts), record, memory)
 
 
 def train(
@@ -69,31 +77,41 @@ def train(
 
     A finished experiment is left alone unless ``overwrite``; an unfinished one goes on with ``resume``.
 
-    Raises PopsicleError when the folder holds an unfinished experiment and neither is given.
+    Raises PopsicleError when the folder holds another experiment, or an unfinished one and neither is given.
     """
-    folder, marker = plan.folder, plan.folder / "finished.json"
-    recipe_text = dump_yaml(plan.recipe)
+    folder = plan.folder
     if overwrite:
-        for name in ("last.ckpt", "best.ckpt", "metrics.csv", "finished.json", "log.txt", "thresholds.yaml"):
+        for name in MADE:
             (folder / name).unlink(missing_ok=True)
-    elif marker.exists() and (folder / "best.ckpt").exists():
-        if (folder / "recipe.yaml").read_text(encoding="utf-8") != recipe_text:
+    elif (folder / "data.json").exists():
+        _require_same(plan)
+        if (folder / "finished").exists():
+            return folder / "best.ckpt", False
+        if (folder / "last.ckpt").exists() and not resume:
             raise PopsicleError(
-                f"{folder} holds a finished experiment of another recipe", "choose another --out, or --overwrite"
+                f"{folder} holds an unfinished experiment", "--resume goes on with it, --overwrite starts anew"
             )
-        return folder / "best.ckpt", False
-    elif (folder / "last.ckpt").exists() and not resume:
-        raise PopsicleError(
-            f"{folder} holds an unfinished experiment", "--resume goes on with it, --overwrite starts anew"
-        )
-    folder.mkdir(parents=True, exist_ok=True)
-    write_text(folder / "recipe.yaml", recipe_text)
+    write_text(folder / "recipe.yaml", dump_yaml(plan.recipe))
+    write_text(folder / "data.json", plan.data.model_dump_json(indent=2) + "\n")
     write_text(folder / "versions.json", json.dumps(versions(), indent=2) + "\n")
     with _log_file(folder / "log.txt"):
-        log.info("training on %d runs, validating on %d: %s", len(plan.train), len(plan.validation), folder)
+        log.info("training on %d runs, validating on %d: %s", len(plan.data.train), len(plan.data.validation), folder)
         best: Path = registry.engine(plan.recipe.family).train(plan.recipe, project, folder, progress, device=device)
-    write_text(marker, json.dumps({"checkpoint": best.name, "project": str(project.config)}) + "\n")
+    write_text(folder / "finished", "")
     return best, True
+
+
+def _require_same(plan: Plan) -> None:
+    """Raise PopsicleError when the experiment in the folder is of another recipe, project or split."""
+    wanted = {"recipe.yaml": dump_yaml(plan.recipe), "data.json": plan.data.model_dump_json(indent=2) + "\n"}
+    for name, text in wanted.items():
+        path = plan.folder / name
+        if not path.exists() or path.read_text(encoding="utf-8") != text:
+            what = "recipe" if name == "recipe.yaml" else "project or split"
+            raise PopsicleError(
+                f"{plan.folder} holds an experiment of another {what}",
+                f"see {path}; choose another --out, or --overwrite",
+            )
 
 
 def summary(best: Path, trained: bool) -> TrainResult:

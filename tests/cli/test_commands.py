@@ -3,6 +3,7 @@
 import csv
 import json
 import shutil
+from pathlib import Path
 
 import mrcfile
 import numpy as np
@@ -13,7 +14,8 @@ from conftest import Popsicle
 
 from copick_tools.data import read, splits
 from copick_tools.data.project import open_project
-from copick_tools.data.uris import picks_uri, segmentation_uri, tomogram_uri
+from copick_tools.data.uris import SegmentationUri, picks_uri, segmentation_uri, tomogram_uri
+from copick_tools.data.write import write_segmentation
 from copick_tools.recipes.load import load_recipe
 from copick_tools.recipes.results import DoctorResult, ModelCard, PointsResult, RunsResult
 from copick_tools.recipes.task import Task
@@ -57,13 +59,13 @@ class TestLook:
 @pytest.fixture(scope="module")
 def made(tmp_path_factory):
     folder = tmp_path_factory.mktemp("simulated")
-    Popsicle()("simulate", "phantom", "--out", folder / "a", "--runs", 2, "--shape", "16,48,48", "--seed", 7)
+    Popsicle()("simulate", "phantom", "--out", folder / "a", "--runs", 2, "--shape", "24,96,96", "--seed", 7)
     return folder
 
 
 class TestSimulate:
     def test_same_seed_same_bytes(self, made, popsicle):
-        popsicle("simulate", "phantom", "--out", made / "b", "--runs", 2, "--shape", "16,48,48", "--seed", 7, "-w", 2)
+        popsicle("simulate", "phantom", "--out", made / "b", "--runs", 2, "--shape", "24,96,96", "--seed", 7, "-w", 2)
 
         def contents(folder):
             files = (path for path in (folder / "ExperimentRuns").rglob("*") if path.is_file())
@@ -75,7 +77,7 @@ class TestSimulate:
         project = open_project(made / "a")
         assert splits.read_splits(project) == {"train": ["TS_001"], "val": [], "test": ["TS_002"]}
         tomogram = read.read_tomogram(project, "TS_001", tomogram_uri("wbp@10.012"))
-        assert tomogram.shape == (16, 48, 48)
+        assert tomogram.shape == (24, 96, 96)
         labels = read.read_segmentation(
             project, "TS_001", segmentation_uri("phantom:simulation/0@10.012?multilabel=true")
         ).numpy()
@@ -91,13 +93,11 @@ class TestSimulate:
             assert points.trust_orientation or not len(points)
 
     def test_finished_runs_are_skipped_and_other_settings_refused(self, made, popsicle):
-        again = ("simulate", "phantom", "--out", made / "a", "--runs", 2, "--shape", "16,48,48")
+        again = ("simulate", "phantom", "--out", made / "a", "--runs", 2, "--shape", "24,96,96")
         assert "2 skipped" in text(popsicle(*again, "--seed", 7))
         assert "other settings" in text(popsicle(*again, "--seed", 8, code=2))
 
     def test_positions_of_experts(self, popsicle, tmp_path):
-        from pathlib import Path
-
         (tmp_path / "picks").mkdir()
         shutil.copy(Path(__file__).parents[1] / "data/TS_5_4_beta-amylase.json", tmp_path / "picks")
         popsicle(
@@ -180,13 +180,38 @@ class TestTargets:
         assert maps.shape == (2, *tomogram.shape)
         assert 0.9 < maps.max() <= 1
 
+    def test_a_typo_in_the_reference_paints_nothing(self, popsicle, project):
+        base = ("targets", "-c", project.config, "--tomogram", "wbp", "-o", "none:popsicle/0?multilabel=true")
+        assert "no reference picks match" in text(popsicle(*base, "-i", "*:nobody/0", code=1))
+
+    @pytest.mark.parametrize("kind", ["spheres", "gaussian"])
+    def test_outside_the_region_nothing_is_known(self, popsicle, project, kind):
+        region = np.zeros((24, 48, 48), np.uint8)
+        region[:, :, :20] = 1
+        for run in project.run_names:
+            write_segmentation(project, run, SegmentationUri("ribosome", "me", "1", 10.0, "binary"), region)
+        out = "t:popsicle/0?multilabel=true"
+        base = ("targets", "-c", project.config, "--tomogram", "wbp", "-i", "*:truth/0", "--region", "ribosome:me/1")
+        popsicle(*base, "-o", out, "--kind", kind, "-r", "TS_1")
+        again = open_project(project.config)
+        if kind == "spheres":
+            made = read.read_segmentation(again, "TS_1", segmentation_uri(out)).numpy()
+            assert (made[:, :, 20:] == 255).all()
+            assert set(np.unique(made[:, :, :20])) <= {0, 1, 2}
+        else:
+            made = read.read_tomogram(again, "TS_1", tomogram_uri("wbp")).entry.get_features("t-popsicle-0").numpy()
+            assert (made[..., 20:] == -1).all()
+            assert (made[..., :20] >= 0).all()
+
     def test_a_run_without_picks_is_background(self, popsicle, project):
+        (project.folder / "ExperimentRuns/TS_1/Picks/truth_0_ribosome.json").unlink()
+        (project.folder / "ExperimentRuns/TS_1/Picks/truth_0_apo-ferritin.json").unlink()
         popsicle(
             "targets",
             "-c",
             project.config,
             "-i",
-            "*:nobody/0",
+            "*:truth/0",
             "--tomogram",
             "wbp",
             "-o",
@@ -200,7 +225,9 @@ class TestTargets:
 
     def test_mistakes(self, popsicle, project):
         base = ("targets", "-c", project.config, "--tomogram", "wbp")
-        assert "no particle" in text(popsicle(*base, "-i", "ribosom:truth/0", "-o", "t:p/0?multilabel=true", code=1))
+        assert "did you mean ribosome:truth/0?" in text(
+            popsicle(*base, "-i", "ribosom:truth/0", "-o", "t:p/0?multilabel=true", code=1)
+        )
         assert "add ?multilabel=true" in text(popsicle(*base, "-i", "*:truth/0", "-o", "t:p/0", code=2))
         assert "nothing says what" in text(
             popsicle("targets", "-c", project.config, "-o", "t:p/0?multilabel=true", code=2)
@@ -226,9 +253,16 @@ class TestTrain:
 
     def test_unfinished_needs_a_word(self, popsicle, shared_project, recipe_path, checkpoint, tmp_path):
         shutil.copytree(checkpoint.parent, tmp_path / "half")
-        (tmp_path / "half/finished.json").unlink()
+        (tmp_path / "half/finished").unlink()
         command = ("train", recipe_path, "-c", shared_project.config, "--out", tmp_path / "half")
         assert "--resume goes on" in text(popsicle(*command, code=1))
+        before = (tmp_path / "half/recipe.yaml").read_text()
+        assert "another recipe" in text(popsicle(*command, "--resume", "-s", "train.seed=9", code=1))
+        assert (tmp_path / "half/recipe.yaml").read_text() == before
+
+    def test_another_project_is_not_the_same_experiment(self, popsicle, project, recipe_path, checkpoint):
+        command = ("train", recipe_path, "-c", project.config, "--out", checkpoint.parent)
+        assert "another project or split" in text(popsicle(*command, code=1))
 
     def test_dry_run_prints_a_recipe_that_is_valid_again(self, popsicle, shared_project, recipe_path, tmp_path):
         out = popsicle(
@@ -255,7 +289,8 @@ class TestTrain:
             (("train.epoch=3",), "did you mean epochs", 1),
             (("train.patch=[15,24,24]",), "multiple of 2", 2),
             (("train_split=trian",), "did you mean train?", 1),
-            (("validation_split=train",), "in both splits", 2),
+            (("validation_split=train",), "share runs", 2),
+            (("reference='*:nobody/0'",), "no reference picks match", 1),
             (("input=wbp@7",), "no tomogram wbp@7", 1),
             (("task=phantom",), "has label", 2),
             (("train.lr",), "expected KEY=VALUE", 1),
@@ -283,6 +318,7 @@ class TestTrain:
                 "loss.name=focal-tversky",
             ),
             ("validation_split=null", "optimizer.schedule=poly"),
+            ("voxel_spacing=14", "train.cache=false"),
         ],
     )
     def test_other_ways(self, popsicle, shared_project, recipe_path, tmp_path, settings):
@@ -293,6 +329,8 @@ class TestTrain:
             "train", recipe_path, "-c", shared_project.config, "--out", tmp_path / "e", "--device", "cpu", *options
         )
         assert result.stdout.strip() == str(tmp_path / "e/best.ckpt")
+        scored = [bool(row["score"]) for row in table(tmp_path / "e/metrics.csv")]
+        assert scored == ["validation_split=null" not in settings]
 
 
 class TestPredict:
@@ -374,12 +412,21 @@ class TestPredict:
         )
         assert "broken.mrc" in text(both)
         assert {row["run_name"] for row in table(tmp_path / "b.csv")} == {"one"}
+        assert "1 skipped" in text(popsicle(*command, "--voxel-spacing", 10))
+        popsicle(*command, "--voxel-spacing", 10, "--overwrite")
+
+    def test_a_real_crop(self, popsicle, checkpoint, tmp_path):
+        crop = Path(__file__).parents[1] / "data/13pf_MT.tif"
+        result = popsicle("localize", checkpoint, crop, "--out", tmp_path / "picks.star", "--invert", "--device", "cpu")
+        assert "resampled from 10.52 to the model's 10 A" in text(result)
+        assert {"13pf_MT"} >= set(starfile.read(tmp_path / "picks.star", always_dict=True)["particles"].rlnTomoName)
 
     def test_another_voxel_spacing_is_resampled_and_mapped_back(self, popsicle, checkpoint, shared_project, tmp_path):
-        from copick_tools.volumes.resample import resample
+        from copick_tools.volumes.resample import Resampled
 
         volume = read.read_tomogram(shared_project, "TS_1", tomogram_uri("wbp")).numpy()
-        fine, origin = resample(volume, 10.0, 5.0)
+        resampled = Resampled(volume, 10.0, 5.0)
+        fine, origin = resampled[:, :, :], resampled.origin
         for name, array, spacing in (("coarse", volume, 10.0), ("fine", fine, 5.0)):
             with mrcfile.new(tmp_path / f"{name}.mrc") as mrc:
                 mrc.set_data(array)
@@ -431,6 +478,14 @@ class TestPredict:
         assert "aren't finite" in rows[1]["error"]
         assert "all voxels are 1" in rows[2]["error"]
         assert not read.read_picks(open_project(project.config), "TS_2", [picks_uri("*:n/1")])
+
+    def test_a_damaged_store_and_the_others_go_on(self, popsicle, project, checkpoint):
+        chunk = next((project.folder / "ExperimentRuns/TS_1/VoxelSpacing10.000/wbp.zarr/0").rglob("0/0/0"))
+        chunk.write_bytes(chunk.read_bytes()[:100])
+        command = ("localize", checkpoint, "-c", project.config, "-i", "wbp", "-o", ":n/1", "--json", "--device", "cpu")
+        rows = json.loads(popsicle(*command, code=1).stdout)["runs"]
+        assert [row["status"] for row in rows] == ["failed", "done", "done"]
+        assert "can't be read" in rows[0]["error"]
 
     @pytest.mark.parametrize(
         ("arguments", "reason", "code"),
@@ -504,6 +559,14 @@ class TestImport:
         assert len(picks["TS_2"]) == 0
         np.testing.assert_array_equal(read.read_tomogram(project, "TS_2", tomogram_uri("wbp@13")).numpy(), volume)
         assert "2 skipped" in text(popsicle(*command))
+        assert splits.read_splits(project) == {"train": ["TS_1"], "val": [], "test": ["TS_2"]}
+        (tmp_path / "more.csv").write_text("run_name,object_name,x,y,z\nTS_2,apo-ferritin,10,20,30\n")
+        popsicle(
+            "import", folder, "--picks", tmp_path / "more.csv", "--out", tmp_path / "p", "--radius", "apo-ferritin=60"
+        )
+        again = open_project(tmp_path / "p")
+        assert {name: o.label for name, o in again.objects.items()} == {"ribosome": 1, "apo-ferritin": 2}
+        assert len(read.read_picks(again, "TS_2", [picks_uri("*:import/0")])["apo-ferritin"]) == 1
         (tmp_path / "picks.csv").write_text("run_name,object_name,x,y,z\nTS_11,ribosome,50,60,70\n")
         assert "did you mean TS_1?" in text(popsicle(*command, code=1)).replace(" or TS_2", "")
 

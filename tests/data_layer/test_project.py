@@ -33,6 +33,14 @@ def test_a_project_pickles_as_its_path(shared_project):
     assert pickle.loads(pickle.dumps(shared_project)).run_names == shared_project.run_names
 
 
+def test_a_copied_project_writes_into_itself(project, tmp_path):
+    shutil.copytree(project.folder, tmp_path / "copy #1?")
+    copied = open_project(tmp_path / "copy #1?")
+    write.write_picks(copied, "TS_1", PicksUri("ribosome", "me", "1"), Points.at([]))
+    assert (tmp_path / "copy #1?/ExperimentRuns/TS_1/Picks/me_1_ribosome.json").exists()
+    assert not (project.folder / "ExperimentRuns/TS_1/Picks/me_1_ribosome.json").exists()
+
+
 @pytest.mark.parametrize("text", ["{", "[]", "{}", '{"config_type": "filesystem"}', '{"config_type": "ftp"}'])
 def test_foreign_configs(tmp_path, text):
     (tmp_path / "copick.json").write_text(text)
@@ -132,6 +140,23 @@ def test_what_a_killed_process_staged_is_swept(project):
     assert alive.exists()
 
 
+def test_what_a_killed_process_had_moved_away_comes_back(project):
+    import socket
+    import subprocess
+
+    gone = subprocess.Popen(["true"])
+    gone.wait()
+    store = project.folder / "ExperimentRuns/TS_1/VoxelSpacing10.000/wbp.zarr"
+    left = (
+        project.folder
+        / f".popsicle/staging/{socket.gethostname()}@{gone.pid}-abc/ExperimentRuns/TS_1/VoxelSpacing10.000"
+    )
+    left.mkdir(parents=True)
+    store.rename(left / ("wbp.zarr" + write.OLD))
+    write.write_picks(project, "TS_1", PicksUri("ribosome", "me", "1"), Points.at([]))
+    assert read.read_tomogram(open_project(project.config), "TS_1", tomogram_uri("wbp")).shape == (24, 48, 48)
+
+
 def test_features(project):
     tomogram = read.read_tomogram(project, "TS_1", tomogram_uri("wbp"))
     maps = np.arange(2 * 3 * 4 * 5, dtype=np.float32).reshape(2, 3, 4, 5)
@@ -141,11 +166,26 @@ def test_features(project):
     np.testing.assert_array_equal(again.entry.get_features("heat").numpy(), maps)
 
 
-def test_spacing_comes_from_the_data(project, caplog):
-    folder = project.folder / "ExperimentRuns/TS_1"
-    (folder / "VoxelSpacing10.000").rename(folder / "VoxelSpacing12.000")
-    moved = open_project(project.config)
-    assert read.read_tomogram(moved, "TS_1", tomogram_uri("wbp@12")).voxel_spacing == pytest.approx(10.0)
+@pytest.mark.parametrize("stated", [10.012444, 12.0])
+def test_spacing_comes_from_the_data(project, stated):
+    """Kaggle's copy of the phantom is filed under 10.000 and has 10.012444 A per voxel."""
+    path = project.folder / "ExperimentRuns/TS_1/VoxelSpacing10.000/wbp.zarr/.zattrs"
+    path.write_text(path.read_text().replace("10.0", str(stated)))
+    tomogram = read.read_tomogram(open_project(project.config), "TS_1", tomogram_uri("wbp@10"))
+    assert tomogram.voxel_spacing == stated
+
+
+def test_voxels_that_are_no_cubes(project):
+    path = project.folder / "ExperimentRuns/TS_1/VoxelSpacing10.000/wbp.zarr/.zattrs"
+    path.write_text(path.read_text().replace("10.0", "20.0", 1))
+    with pytest.raises(FormatError, match="aren't cubes"):
+        _ = read.read_tomogram(open_project(project.config), "TS_1", tomogram_uri("wbp")).voxel_spacing
+
+
+def test_new_runs_are_split_and_old_ones_stay(project):
+    splits.write_splits(project, {"train": ["TS_2"], "mine": ["TS_1"]})
+    splits.add_to_splits(project, ["TS_1", "TS_2", "TS_3"])
+    assert splits.read_splits(project) == {"train": ["TS_2"], "val": [], "test": ["TS_3"], "mine": ["TS_1"]}
 
 
 def test_splits(project):

@@ -27,7 +27,7 @@ SPHERES = Target()
 
 def run(points, objects, shape=(20, 30, 40), target=SPHERES, region=None):
     volume = np.random.default_rng(0).normal(size=shape).astype(np.float32)
-    return TrainingRun("r", volume, None, painted(points, objects, target, 10.0, region))
+    return TrainingRun("r", volume, None, painted(points, objects, target, (10.0, 0.0), region))
 
 
 def test_patches_repeat_and_differ(recipe, objects):

@@ -5,17 +5,28 @@ import pytest
 
 from copick_tools.volumes.coordinates import binned_origin, to_angstrom, to_voxels
 from copick_tools.volumes.paint import heatmaps
-from copick_tools.volumes.resample import labels_onto, resample
+from copick_tools.volumes.resample import Resampled, labels_onto
 
 
 @pytest.mark.parametrize("target", [5.0, 7.5, 10.0, 13.0, 20.0])
 def test_a_blob_stays_at_its_place(target):
     center = np.array([[20.3, 24.8, 27.1]])
     volume = heatmaps(center, np.array([4.0]), np.array([0]), (1, 40, 48, 56))[0]
-    moved, origin = resample(volume, 10.0, target)
+    resampled = Resampled(volume, 10.0, target)
+    moved, origin = resampled[:, :, :], resampled.origin
     grid = np.stack(np.indices(moved.shape), axis=-1)
     found = (grid * moved[..., None]).sum((0, 1, 2)) / moved.sum()
     np.testing.assert_allclose(to_angstrom(found[None], target, origin), to_angstrom(center, 10.0), atol=0.5)
+
+
+@pytest.mark.parametrize("target", [7.0, 10.1, 23.0])
+def test_a_part_equals_the_same_part_of_the_whole(target):
+    volume = np.random.default_rng(0).normal(size=(30, 41, 37)).astype(np.float32)
+    resampled = Resampled(volume, 10.0, target)
+    whole = resampled[:, :, :]
+    assert whole.shape == resampled.shape
+    for region in ((slice(2, 5), slice(0, 9), slice(7, 12)), (slice(9, 99), slice(11, 13), slice(None))):
+        np.testing.assert_allclose(resampled[region], whole[region], atol=1e-4)
 
 
 def test_voxels_and_angstrom_are_inverse():
