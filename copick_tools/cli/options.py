@@ -2,27 +2,29 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any, TypeVar
 
 import click
 
-config = click.option(
-    "-c",
-    "--config",
-    type=click.Path(path_type=Path),
-    envvar="COPICK_CONFIG",
-    show_envvar=True,
-    required=True,
-    help="The project's copick.json, or its folder.",
-)
-config_or_files = click.option(
-    "-c",
-    "--config",
-    type=click.Path(path_type=Path),
-    envvar="COPICK_CONFIG",
-    show_envvar=True,
-    help="The project's copick.json, or its folder.",
-)
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def _config(required: bool) -> Callable[[F], F]:
+    return click.option(
+        "-c",
+        "--config",
+        type=click.Path(path_type=Path),
+        envvar="COPICK_CONFIG",
+        show_envvar=True,
+        required=required,
+        help="The project's copick.json, or its folder.",
+    )
+
+
+config = _config(required=True)
+config_or_files = _config(required=False)
 run_names = click.option(
     "-r", "--run-names", "run_names", multiple=True, metavar="NAME", help="Only this run; repeat for more."
 )

@@ -56,7 +56,7 @@ def simulate() -> None:
 @click.option(
     "--positions",
     multiple=True,
-    type=click.Path(exists=True, path_type=Path),
+    type=click.Path(path_type=Path),
     help="Picks (STAR, CSV, copick JSON, or a folder of them) to place particles at; repeat for more runs.",
 )
 @click.option(

@@ -22,6 +22,7 @@ from copick_tools.recipes.rules import Overrides, point_rule, public_name
 from copick_tools.recipes.task import Task
 from copick_tools.types import Floats
 
+FEW = 5  # runs; a bootstrap over fewer says little
 MATCH_COLUMNS = ("run", "object", "x", "y", "z", "score", "outcome", "partner", "distance")
 
 
@@ -132,6 +133,8 @@ def _warnings(scores: PointScores, reference: Mapping[str, Picks], prediction: M
             found.append(
                 f"{name} has no prediction in {len(partly)} runs, counted as none found: {', '.join(partly[:5])}"
             )
+    if 1 < len(scores.runs) < FEW:
+        found.append(f"the intervals rest on {len(scores.runs)} runs, too few to trust them")
     rows = sum(len(picks[name]) for picks in prediction.values() for name in scores.objects if name in picks)
     counted = scores.counts[..., :2].sum()
     if rows != counted:
