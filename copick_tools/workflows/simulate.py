@@ -123,10 +123,15 @@ def _simulate_run(
     given = positions[number % len(positions)] if positions else None
     phantom = simulate_phantom(plan.shape, plan.voxel_spacing, labels, settings, seed, given)
     _store(project, run, plan.voxel_spacing, phantom, labels)
+    ids = {name: np.unique(phantom.instances[phantom.segmentation == label]) for name, label in labels.items()}
+    record = {"seed": seed, "instances": {name: found[found > 0].tolist() for name, found in ids.items()}}
+    write_text(project.sidecar / "runs" / f"{run}.json", json.dumps(record) + "\n")
+    write_tomogram(project, run, TomogramUri(TOMO_TYPE, plan.voxel_spacing), phantom.tomogram)  # last: finished
     return {name: len(points) for name, points in phantom.points.items()}
 
 
 def _store(project: Project, run: str, spacing: float, phantom: Phantom, labels: Mapping[str, int]) -> None:
+    """The truth: segmentations and picks."""
     truth = SegmentationUri(SEGMENTATION, USER, SESSION, spacing, "multilabel")
     write_segmentation(project, run, truth, phantom.segmentation)
     for name, label in labels.items():
@@ -134,4 +139,3 @@ def _store(project: Project, run: str, spacing: float, phantom: Phantom, labels:
         write_segmentation(project, run, SegmentationUri(name, USER, SESSION, spacing, "instance"), ids)
         if name in phantom.points:
             write_picks(project, run, PicksUri(name, USER, SESSION), phantom.points[name])
-    write_tomogram(project, run, TomogramUri(TOMO_TYPE, spacing), phantom.tomogram)

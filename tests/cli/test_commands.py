@@ -82,6 +82,8 @@ class TestSimulate:
             project, "TS_001", segmentation_uri("phantom:simulation/0@10.012?multilabel=true")
         ).numpy()
         picks = read.read_picks(project, "TS_001", [picks_uri("*:simulation/0")])
+        record = json.loads((project.sidecar / "runs/TS_001.json").read_text())
+        assert set(record["instances"]) == {*picks, "membrane"}
         assert sum(map(len, picks.values())) > 0
         for name, points in picks.items():
             instances = read.read_segmentation(
