@@ -46,10 +46,12 @@ def place(
     """Given copies first, wherever they are; then vesicles; then the others from the largest to the smallest.
 
     radii: angstrom, of every object.
-    given: object -> (N, 3) xyz in angstrom; they replace ``settings.counts``.
+    given: object -> (N, 3) xyz in angstrom; they replace ``settings.counts``, and there are as many decoys for each of
+        them as the settings have for a scattered copy.
     """
     position_rng, rotation_rng, vesicle_rng = rng.spawn(3)
     amount = field.volume / NOMINAL_VOLUME
+    crowd = amount if given is None else sum(map(len, given.values())) / max(1e-9, sum(settings.counts.values()))
     positions = dict(given or {})
     vesicles = scatter_vesicles(
         _whole(settings.vesicles * amount, vesicle_rng),
@@ -61,7 +63,7 @@ def place(
     numbers = scattered(settings, given)
     for name in sorted(numbers, key=lambda name: -radii[name]):
         solids = [(points, radii[other]) for other, points in positions.items()]
-        number = _whole(numbers[name] * amount, position_rng)
+        number = _whole(numbers[name] * crowd, position_rng)
         positions[name] = scatter(number, radii[name], field, (solids, vesicles), position_rng)
     copies = [Copies(name, points, random_rotations(len(points), rotation_rng)) for name, points in positions.items()]
     return Layout(copies, vesicles)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import signal
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
@@ -36,7 +37,8 @@ def each_run(
         for run in runs:
             yield _outcome(run, lambda run=run: finished(run), lambda run=run: work(run))
         return
-    with ProcessPoolExecutor(min(workers, len(runs)), get_context("spawn"), _start_worker) as pool:
+    pool = ProcessPoolExecutor(min(workers, len(runs)), get_context("spawn"), _start_worker)
+    try:
         futures: dict[Future[Any], str] = {}
         for run in runs:
             skipped = _outcome(run, lambda run=run: finished(run), lambda: None)
@@ -49,6 +51,8 @@ def each_run(
             if project is not None:
                 refresh(project, outcome.run)
             yield outcome
+    finally:
+        pool.shutdown(cancel_futures=True)  # interrupted: what has begun is finished, nothing else is begun
 
 
 def with_splits(project: Project, results: Iterator[RunResult]) -> Iterator[RunResult]:
@@ -73,7 +77,8 @@ def _outcome(run: str, finished: Callable[[], bool], work: Callable[[], Any]) ->
 
 
 def _start_worker() -> None:
-    """A worker's words go to stderr, as its parent's do: stdout is for results."""
+    """A worker's words go to stderr, as its parent's do: stdout is for results. Ctrl-C is for the parent."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     sys.stdout = sys.stderr
     log = logging.getLogger("copick_tools")
     log.propagate = False
