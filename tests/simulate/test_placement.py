@@ -59,9 +59,10 @@ def test_given_positions_stay_even_where_they_overlap():
     by_name = {copies.name: copies for copies in layout.copies}
     assert np.array_equal(by_name["ribosome"].positions, given["ribosome"])
     assert "apo-ferritin" not in by_name
+    assert len(by_name["albumin"].positions) in (1, 2)  # 60 for 96 particles
     for decoy in HARD.decoys:
         gaps = cdist(by_name[decoy].positions, given["ribosome"]) - RADII[decoy] - RADII["ribosome"]
-        assert gaps.min() >= 0
+        assert (gaps >= 0).all()
 
 
 def test_rotations_are_rotations_and_cover_all_directions():
