@@ -103,7 +103,7 @@ def open_project(config: str | Path) -> Project:
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         raise FormatError(f"{path} is no copick config: {'.'.join(map(str, first['loc']))}: {first['msg']}") from error
-    except (KeyError, ValueError) as error:
+    except (KeyError, TypeError, ValueError) as error:
         raise FormatError(f"{path} is no copick config: {error}") from error
 
 

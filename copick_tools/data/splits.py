@@ -16,7 +16,7 @@ def read_splits(project: Project) -> dict[str, list[str]]:
         return {}
     try:
         splits = json.loads(path.read_text(encoding="utf-8"))
-    except json.JSONDecodeError as error:
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
         raise FormatError(f"{path} is no JSON: {error}") from error
     valid = isinstance(splits, dict) and all(
         isinstance(runs, list) and all(isinstance(run, str) for run in runs) for runs in splits.values()

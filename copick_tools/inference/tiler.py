@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from copick_tools.inference.device import autocast
-from copick_tools.volumes.normalize import Intensity, Volume, intensity, normalize
+from copick_tools.volumes.normalize import Volume, intensity, normalize
 from copick_tools.volumes.windows import blending, starts
 
 Shape = tuple[int, int, int]
@@ -62,9 +62,10 @@ class Tiled:
         padded = (self.patch[0], max(height, self.patch[1]), max(width, self.patch[2]))
         row = torch.zeros((len(self.objects) + 1, *padded), dtype=torch.float16, device=self.device)
         for z0, next_z0, weight_z in zip(first[0], [*first[0][1:], depth], along_z):
+            slab = normalize(volume[z0 : z0 + self.patch[0], :, :], statistics)  # once: stored chunks are large
             places = [(y, x, wy, wx) for y, wy in zip(first[1], along_y) for x, wx in zip(first[2], along_x)]
             for batch in (places[i : i + self.batch_size] for i in range(0, len(places), self.batch_size)):
-                found = self._predict(volume, statistics, [(z0, y, x) for y, x, _, _ in batch])
+                found = self._predict([window(slab, (0, y, x), self.patch) for y, x, _, _ in batch])
                 for (y, x, weight_y, weight_x), probabilities in zip(batch, found):
                     probabilities *= weight_z[:, None, None] * (weight_y[:, None] * weight_x)
                     row[:, :, y : y + self.patch[1], x : x + self.patch[2]] += probabilities
@@ -73,12 +74,13 @@ class Tiled:
                 yield z0 + z, row[:, z : min(z + SLAB, finished), :height, :width].cpu().numpy().copy()
             _move_up(row, finished)
 
-    def _predict(self, volume: Volume, statistics: Intensity, corners: list[Shape]) -> torch.Tensor:
-        """Probabilities (B, C, z, y, x) of the windows at ``corners``."""
-        windows = np.stack([normalize(window(volume, corner, self.patch), statistics) for corner in corners])
-        inputs = torch.from_numpy(windows)[:, None].to(self.device)
+    def _predict(self, windows: list[np.ndarray]) -> torch.Tensor:
+        """Probabilities (B, C, z, y, x) of normalized windows."""
+        inputs = torch.from_numpy(np.stack(windows))[:, None].to(self.device)
         with autocast(self.device, self.bf16):
             logits = self.network(inputs)
+        if not torch.isfinite(logits).all():
+            raise ValueError("the network's output isn't finite: are its weights damaged?")
         return logits.float().softmax(dim=1)
 
 

@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict
 
 from copick_tools import __version__
 from copick_tools.data.replace import replacing
-from copick_tools.errors import FormatError, NotFoundError
+from copick_tools.errors import FormatError, NotFoundError, PopsicleError
 from copick_tools.recipes.load import parse
 from copick_tools.recipes.recipe import Recipe
 from copick_tools.recipes.task import Task
@@ -39,7 +39,10 @@ class Card(BaseModel):
 def save(path: Path, card: Card, tensors: dict[str, Any]) -> None:
     """Write a checkpoint whole or not at all."""
     with replacing(path) as temporary:
-        torch.save({"format": FORMAT, "card": card.model_dump_json(), **tensors}, temporary)
+        try:
+            torch.save({"format": FORMAT, "card": card.model_dump_json(), **tensors}, temporary)
+        except RuntimeError as error:  # torch's writer, when the disk is full
+            raise PopsicleError(f"can't write {path}: {error}", "is the disk full?") from error
         with temporary.open("rb") as file:
             os.fsync(file.fileno())
 

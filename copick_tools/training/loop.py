@@ -9,6 +9,7 @@ from __future__ import annotations
 import csv
 import logging
 import math
+import signal
 from collections.abc import Callable, Iterator
 from copy import deepcopy
 from dataclasses import dataclass, field
@@ -142,8 +143,14 @@ def _batches(patches: Patches, train: Train, first_step: int) -> Iterator[tuple[
             num_workers=train.workers,
             pin_memory=torch.cuda.is_available(),
             multiprocessing_context="spawn" if train.workers else None,
+            worker_init_fn=_ignore_interrupts,
         )
     )
+
+
+def _ignore_interrupts(_: int) -> None:
+    """Ctrl-C is for the parent."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 def _descend(state: State, recipe: Recipe, lr: float) -> None:

@@ -8,6 +8,8 @@ import numpy as np
 
 from copick_tools.types import Floats
 
+SLICES = 64  # read at a time
+
 
 class Volume(Protocol):
     """Anything with a zyx shape that slices into arrays: an array, a memory map, a stored tomogram."""
@@ -43,8 +45,8 @@ def intensity(volume: Volume, clip: float, samples: int = 2_000_000) -> Intensit
     depth = volume.shape[0]
     step = max(1, round(float(np.prod(volume.shape) / samples) ** (1 / 3)))
     picked = []
-    for z0 in range(0, depth, 16):
-        slab = np.asarray(volume[z0 : z0 + 16, :, :], dtype=np.float32)
+    for z0 in range(0, depth, SLICES):
+        slab = np.asarray(volume[z0 : z0 + SLICES, :, :], dtype=np.float32)
         if not np.isfinite(slab).all():
             raise ValueError(
                 f"{int((~np.isfinite(slab)).sum())} voxels in slices {z0} to {z0 + len(slab) - 1} aren't finite"

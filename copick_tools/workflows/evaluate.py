@@ -62,7 +62,7 @@ def evaluate(project: Project, runs: Sequence[str], question: Question) -> Answe
     """
     reference = {run: read.read_picks(project, run, question.reference) for run in runs}
     prediction = {run: read.read_picks(project, run, question.prediction) for run in runs}
-    read.require_picks(project, runs, question.reference, "reference")
+    read.require_picks(project, project.run_names, question.reference, "reference")  # the chosen may all be negatives
     read.require_picks(project, runs, question.prediction, "prediction")
     lacking = [run for run in runs if not prediction[run]]
     if lacking and question.missing != "empty":

@@ -79,7 +79,7 @@ class Files:
 def localize_files(model: Model, files: Files, out: Path, *, overwrite: bool = False) -> Iterator[RunResult]:
     """Write the picks of all files into one table (.star, .csv, .json), once the last is done.
 
-    A table that is there already is left alone unless ``overwrite``.
+    Raises PopsicleError when the table is there already, unless ``overwrite``: whose picks it holds can't be told.
 
     A file that can't be read is recorded and the others go on; the table then holds the others.
 
@@ -94,8 +94,9 @@ def localize_files(model: Model, files: Files, out: Path, *, overwrite: bool = F
     paths = dict(zip(names, files.paths))
     table: PicksTable = {}
     frames: dict[str, Frame] = {}
-    there = out.exists() and not overwrite
-    for outcome in each_run(names, lambda name: _localize_file(model, files, paths[name]), lambda name: there):
+    if out.exists() and not overwrite:
+        raise PopsicleError(f"{out} is there already", "--overwrite replaces it; or choose another --out")
+    for outcome in each_run(names, lambda name: _localize_file(model, files, paths[name])):
         if outcome.status == "done":
             found, frame = outcome.value
             table.update({(outcome.run, name): points for name, points in found.items()})

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import logging
+import os
 import signal
 import sys
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
-from multiprocessing import get_context
+from multiprocessing import get_context, parent_process
+from multiprocessing.connection import wait
 from typing import Any
 
 from copick_tools.data.project import Project
@@ -79,8 +82,17 @@ def _outcome(run: str, finished: Callable[[], bool], work: Callable[[], Any]) ->
 def _start_worker() -> None:
     """A worker's words go to stderr, as its parent's do: stdout is for results. Ctrl-C is for the parent."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
     sys.stdout = sys.stderr
     log = logging.getLogger("copick_tools")
     log.propagate = False
     log.handlers = [logging.StreamHandler()]
     log.setLevel(logging.INFO)
+
+
+def _end_with_parent() -> None:
+    """Workers of a parent that was killed would wait for work for ever."""
+    parent = parent_process()
+    if parent is not None:
+        wait([parent.sentinel])
+        os._exit(1)

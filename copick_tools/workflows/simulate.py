@@ -58,6 +58,10 @@ def simulate(
     settings = plan.settings()
     if plan.runs < 1 or min(plan.shape) < 1 or not 0 < plan.voxel_spacing < float("inf"):
         raise UsageError(f"can't simulate {plan.runs} runs of {plan.shape} voxels at {plan.voxel_spacing} angstrom")
+    known = [entry.name for entry in load_task(TASK).objects if entry.is_particle]
+    for name in settings.counts:
+        if name not in known:
+            raise NotFoundError(f"no object '{name}' to simulate", nearest(name, known))
     positions = [read_positions(path) for path in plan.positions]
     task = load_task(TASK)
     project = create_project(out, TASK, project_objects(task), task.description)
@@ -103,7 +107,7 @@ def _check_same(
         "settings": asdict(settings),
     }
     text = json.dumps(document, indent=2) + "\n"
-    if path.exists() and path.read_text(encoding="utf-8") != text:
+    if path.exists() and path.read_text(encoding="utf-8") != text and project.run_names:
         raise UsageError(
             f"{project.folder} holds a simulation with other settings", f"see {path}, or choose another --out"
         )

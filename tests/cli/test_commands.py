@@ -414,7 +414,7 @@ class TestPredict:
         )
         assert "broken.mrc" in text(both)
         assert {row["run_name"] for row in table(tmp_path / "b.csv")} == {"one"}
-        assert "1 skipped" in text(popsicle(*command, "--voxel-spacing", 10))
+        assert "is there already" in text(popsicle(*command, "--voxel-spacing", 10, code=1))
         popsicle(*command, "--voxel-spacing", 10, "--overwrite")
 
     def test_a_real_crop(self, popsicle, checkpoint, tmp_path):

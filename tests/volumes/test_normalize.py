@@ -16,7 +16,7 @@ def test_outliers_are_cut_off():
 def test_non_finite(value, reason):
     volume = np.random.default_rng(0).normal(size=(40, 8, 8))
     volume[33, 1, 1] = value
-    with pytest.raises(ValueError, match=f"slices 32 to 39 {reason}"):
+    with pytest.raises(ValueError, match=f"slices 0 to 39 {reason}"):
         intensity(volume, 0.1)
 
 
