@@ -118,7 +118,7 @@ def _set(document: dict[str, Any], setting: str) -> None:
     """Apply one ``a.b.c=VALUE`` (VALUE is YAML) to a nested mapping, in place."""
     key, equals, text = setting.partition("=")
     if not equals or not key:
-        raise FormatError(f"--set {setting}: expected KEY=VALUE", "for example -s train.steps=200")
+        raise FormatError(f"--set {setting}: expected KEY=VALUE", "for example -s train.epochs=20")
     *parents, last = key.split(".")
     for parent in parents:
         document = document.setdefault(parent, {})

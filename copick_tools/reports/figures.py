@@ -73,9 +73,9 @@ def curve_figure(rows: Sequence[dict[str, str]]) -> str:
 
 
 def bar_figure(
-    names: Sequence[str], values: Sequence[float | None], intervals: Sequence[tuple[float, float] | None]
+    names: Sequence[str], values: Sequence[float | None], intervals: Sequence[tuple[float, float] | None], beta: float
 ) -> str:
-    """F-beta of each object with its interval."""
+    """F-beta of each object, with its interval where there is one."""
     figure = Figure(figsize=(6.4, 0.45 * len(names) + 0.8), dpi=110, layout="constrained")
     axes = figure.add_subplot()
     heights = [value or 0.0 for value in values]
@@ -87,7 +87,7 @@ def bar_figure(
     axes.set_yticks(list(rows), names)
     axes.invert_yaxis()
     axes.set_xlim(0, 1)
-    axes.set_xlabel("F-beta, 95% interval over runs")
+    axes.set_xlabel(f"F{beta:g}" + (", 95% interval over runs" if any(intervals) else ""))
     return _data_url(figure)
 
 

@@ -36,7 +36,9 @@ def _section(folder: Path) -> Section:
     return Section(
         name=folder.name or str(folder.absolute().name),
         result=result,
-        bars=bar_figure(list(result.objects), [entry.fbeta for entry in result.objects.values()], intervals),
+        bars=bar_figure(
+            list(result.objects), [entry.fbeta for entry in result.objects.values()], intervals, result.beta
+        ),
         simulated=bool(task and task.simulated),
         curve=_curve(folder),
         slices=slices,
