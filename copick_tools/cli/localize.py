@@ -20,7 +20,7 @@ from copick_tools.errors import UsageError
 @click.option("-i", "--input", "tomogram", metavar="TOMOGRAM", help="Tomograms of the project, for example wbp@10.012.")
 @click.option("-o", "--output", "picks", metavar="PICKS", help="Where to write, for example :unet/1 for all objects.")
 @click.option("--out", type=click.Path(path_type=Path), help="Table for FILES: .star, .csv or .json.")
-@click.option("--voxel-spacing", type=float, help="Angstrom, for FILES whose header has none.")
+@click.option("--voxel-spacing", type=float, help="Angstrom; overrides the headers of FILES.")
 @click.option("--invert", is_flag=True, help="FILES have bright particles.")
 @click.option("--threshold", type=float, help="Least probability of not being background. [default: the recipe's]")
 @click.option("--min-score", type=float, help="Least score of a pick. [default: the recipe's]")

@@ -64,7 +64,7 @@ def _localize_run(
 
 @dataclass(frozen=True)
 class Files:
-    """Plain tomogram files. voxel_spacing: angstrom, for headers that have none. invert: the particles are bright."""
+    """Plain tomogram files. voxel_spacing: angstrom, overrides the headers. invert: the particles are bright."""
 
     paths: tuple[Path, ...]
     voxel_spacing: float | None = None
