@@ -8,33 +8,26 @@ from __future__ import annotations
 
 import numpy as np
 
-from copick_tools.types import Floats, Match
+from copick_tools.types import Floats
 
 
-def byu(reference: Floats, prediction: Floats, scores: Floats, distance: float) -> Match | None:
-    """Score one tomogram; of several predictions the one with the best score counts.
+def byu(reference: Floats, prediction: Floats, distance: Floats | float) -> Floats:
+    """Counts of tp, fp and fn, (T, 3), for each of T tomograms.
 
-    reference: (N, 3) xyz in angstrom. prediction: (M, 3) xyz in angstrom. scores: (M,). distance: angstrom, closed ball.
-
-    Returns None when the reference holds more than one motor: the challenge's rule doesn't define that.
+    reference, prediction: (T, 3) the motor, in any unit; a row of NaN is a tomogram without one. distance: in that unit,
+    one for all or (T,); the ball is closed.
 
     >>> import numpy as np
-    >>> motor, far = np.zeros((1, 3)), np.array([[2000.0, 0, 0]])
-    >>> outcome = byu(motor, far, np.ones(1), distance=1000)
-    >>> outcome.tp, outcome.fp, outcome.fn
-    (0, 0, 1)
+    >>> none = [np.nan] * 3
+    >>> byu(np.array([[0.0, 0, 0], none]), np.array([[2000.0, 0, 0], [5, 5, 5]]), distance=1000)
+    array([[0., 0., 1.],
+           [0., 1., 0.]])
     """
-    if not (np.isfinite(reference).all() and np.isfinite(prediction).all() and np.isfinite(scores).all()):
-        raise ValueError("Expected finite coordinates and scores")
-    if len(reference) > 1:
-        return None
-    nothing = np.empty((0, 2), dtype=int), np.empty(0)
-    if not len(prediction):
-        return Match(0, 0, len(reference), *nothing)
-    if not len(reference):
-        return Match(0, 1, 0, *nothing)
-    best = int(np.argmax(scores))
-    separation = float(np.linalg.norm(reference[0] - prediction[best]))
-    if separation > distance:
-        return Match(0, 0, 1, *nothing)
-    return Match(1, 0, 0, np.array([[0, best]]), np.array([separation]))
+    if reference.shape != prediction.shape or reference.ndim != 2 or reference.shape[1] != 3:
+        raise ValueError(f"Expected shapes (T, 3), twice the same, but got {reference.shape} and {prediction.shape}")
+    if np.isinf(reference).any() or np.isinf(prediction).any():
+        raise ValueError("Expected finite coordinates")
+    exists, found = (np.asarray(~np.isnan(side).any(axis=1)) for side in (reference, prediction))
+    with np.errstate(invalid="ignore"):
+        hit = np.asarray(np.linalg.norm(reference - prediction, axis=1) <= distance)
+    return np.stack([hit, ~exists & found, exists & ~hit], axis=1).astype(float)

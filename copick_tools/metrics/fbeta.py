@@ -28,8 +28,8 @@ def fbeta(counts: Floats, beta: float) -> Floats:
     >>> fbeta(np.array([8.0, 2.0, 0.0]), beta=1).round(4)
     np.float64(0.8889)
     """
-    if not beta > 0:
-        raise ValueError(f"Expected argument `beta` to be positive, but got {beta}")
+    if not 0 <= beta < np.inf:
+        raise ValueError(f"Expected argument `beta` to be a number from 0 up, but got {beta}")
     precision, recall = (np.nan_to_num(value) for value in precision_recall(counts))
     denominator = beta**2 * precision + recall
     with np.errstate(invalid="ignore", divide="ignore"):

@@ -14,12 +14,19 @@ from typing import Literal, get_args
 
 import numpy as np
 from scipy.sparse import coo_array, csr_array
-from scipy.sparse.csgraph import min_weight_full_bipartite_matching
-from scipy.spatial import cKDTree
+from scipy.sparse.csgraph import (
+    connected_components,
+    maximum_bipartite_matching,
+    min_weight_full_bipartite_matching,
+)
 
+from copick_tools.metrics.augment import isolated
+from copick_tools.metrics.reach import Reach, in_reach
 from copick_tools.types import Floats, Integers, Match
 
 Rule = Literal["one-to-one", "czii"]
+CLUSTER = 20_000  # points that hang together; in a larger cluster any maximum matching is taken
+BATCH = 1_000  # reference points that are solved together: the solver's time grows with their square
 
 
 def match(reference: Floats, prediction: Floats, distance: float, rule: Rule = "one-to-one") -> Match:
@@ -28,7 +35,8 @@ def match(reference: Floats, prediction: Floats, distance: float, rule: Rule = "
     reference: (N, 3) xyz in angstrom. prediction: (M, 3) xyz in angstrom.
     distance: angstrom; the ball is closed (a pair exactly at ``distance`` matches).
 
-    Raises ValueError for an unknown rule, a wrong shape, a non-finite coordinate or a distance that isn't positive.
+    Raises ValueError for an unknown rule, a wrong shape, a non-finite coordinate or a distance that isn't positive, and
+    where more pairs are in reach than fit in memory.
 
     >>> import numpy as np
     >>> truth, between = np.array([[0.0, 0, 0], [20, 0, 0]]), np.array([[10.0, 0, 0]])
@@ -40,11 +48,13 @@ def match(reference: Floats, prediction: Floats, distance: float, rule: Rule = "
     (2, -1, 0)
     """
     _validate(reference, prediction, distance, rule)
-    candidates = _in_reach(reference, prediction, distance)
-    pairs = _one_to_one(reference, prediction, candidates) if rule == "one-to-one" else _nearest(candidates)
+    reach = in_reach(reference, prediction, distance)
+    chosen = one_to_one(reach, reference, prediction) if rule == "one-to-one" else nearest(reach)
+    pairs = np.column_stack([reach.reference[chosen], reach.prediction[chosen]])
     tp = len(pairs)
-    rows = pairs[:, :2].astype(int)
-    return Match(tp=tp, fp=len(prediction) - tp, fn=len(reference) - tp, pairs=rows, distances=pairs[:, 2])
+    return Match(
+        tp=tp, fp=len(prediction) - tp, fn=len(reference) - tp, pairs=pairs, distances=np.sqrt(reach.squared[chosen])
+    )
 
 
 def _validate(reference: Floats, prediction: Floats, distance: float, rule: str) -> None:
@@ -55,53 +65,76 @@ def _validate(reference: Floats, prediction: Floats, distance: float, rule: str)
     for name, points in (("reference", reference), ("prediction", prediction)):
         if points.ndim != 2 or points.shape[1] != 3:
             raise ValueError(f"Expected argument `{name}` to have shape (N, 3), but got {points.shape}")
-        if not np.isfinite(points).all():
-            row = int(np.flatnonzero(~np.isfinite(points).all(axis=1))[0])
-            raise ValueError(f"Expected finite coordinates in `{name}`, but row {row} holds {points[row].tolist()}")
+        require_finite(name, points)
 
 
-def _in_reach(reference: Floats, prediction: Floats, distance: float) -> Floats:
-    """All pairs within ``distance`` as rows (reference index, prediction index, distance)."""
-    if not len(reference) or not len(prediction):
-        return np.empty((0, 3))
-    hits = cKDTree(prediction).query_ball_tree(cKDTree(reference), distance)
-    j = np.repeat(np.arange(len(prediction)), [len(hit) for hit in hits])
-    i = np.fromiter((index for hit in hits for index in hit), dtype=int, count=len(j))
-    return np.column_stack([i, j, np.linalg.norm(reference[i] - prediction[j], axis=1)])
+def require_finite(name: str, values: Floats) -> None:
+    """Raise ValueError that names the first row of ``values`` (N, ...) that isn't finite."""
+    if not np.isfinite(values).all():
+        row = int(np.flatnonzero(~np.isfinite(values).reshape(len(values), -1).all(axis=1))[0])
+        raise ValueError(f"Expected finite numbers in `{name}`, but row {row} holds {values[row].tolist()}")
 
 
-def _nearest(candidates: Floats) -> Floats:
-    """Of each reference point in reach of any prediction, the nearest prediction."""
-    order = np.lexsort((candidates[:, 1], candidates[:, 2], candidates[:, 0]))
-    ordered = candidates[order]
-    firsts = np.unique(ordered[:, 0], return_index=True)[1]
-    return np.asarray(ordered[firsts])
+def nearest(reach: Reach) -> Integers:
+    """Rows of ``reach``: of each reference point in reach of any prediction, the nearest prediction."""
+    order = np.lexsort((reach.prediction, reach.squared, reach.reference))
+    return np.asarray(order[np.unique(reach.reference[order], return_index=True)[1]])
 
 
-def _one_to_one(reference: Floats, prediction: Floats, candidates: Floats) -> Floats:
-    """Maximum-cardinality matching of least total distance, the same whatever the order of the points.
+def one_to_one(reach: Reach, reference: Floats, prediction: Floats) -> Integers:
+    """Rows of ``reach`` that form a maximum matching of least total distance, by reference row.
 
-    Every reference point also gets a costly dummy partner of its own, so that a full matching always exists, and the
-    cheapest one leaves as few reference points as possible without a real partner.
+    reference: (N, ...), prediction: (M, ...) the points: what is chosen doesn't depend on their order. Clusters of more
+    than `CLUSTER` points get a maximum matching, not always the shortest.
     """
-    if not len(candidates):
-        return candidates
-    rank_i, rank_j = _ranks(reference), _ranks(prediction)
-    i, j = rank_i[candidates[:, 0].astype(int)], rank_j[candidates[:, 1].astype(int)]
-    n, m, cost = len(reference), len(prediction), candidates[:, 2] + 1.0  # + 1: a stored zero would read as no edge
-    dummy = cost.max() * (n + 1)
-    rows = np.concatenate([i, np.arange(n)])
-    columns = np.concatenate([j, m + np.arange(n)])
-    costs = np.concatenate([cost, np.full(n, dummy)])
-    graph = csr_array(coo_array((costs, (rows, columns)), shape=(n, m + n)))
-    _, partner = min_weight_full_bipartite_matching(graph)
-    kept = candidates[partner[i] == j]
-    by_reference = np.argsort(kept[:, 0], kind="stable")
-    return np.asarray(kept[by_reference])
+    single = isolated(reach, len(reference), len(prediction))
+    chosen = [np.flatnonzero(single)]
+    rest = np.flatnonzero(~single)
+    if len(rest):
+        i = _ranks(reference, reach.reference[rest])
+        j = _ranks(prediction, reach.prediction[rest])
+        for edges in _batches(i, j):
+            picked = _matching(i[edges], j[edges], np.sqrt(reach.squared[rest[edges]]))
+            chosen.append(rest[edges[picked]])
+    rows = np.concatenate(chosen)
+    return np.asarray(rows[np.argsort(reach.reference[rows], kind="stable")])
 
 
-def _ranks(points: Floats) -> Integers:
-    """Place of each point in lexicographic order."""
-    ranks = np.empty(len(points), dtype=int)
-    ranks[np.lexsort(points.T[::-1])] = np.arange(len(points))
-    return ranks
+def _ranks(points: Floats, rows: Integers) -> Integers:
+    """Place of each row's point in lexicographic order among the points that occur, from 0."""
+    present, inverse = np.unique(rows, return_inverse=True)
+    ranks = np.empty(len(present), dtype=int)
+    ranks[np.lexsort(points[present].T[::-1])] = np.arange(len(present))
+    return np.asarray(ranks[inverse])
+
+
+def _batches(i: Integers, j: Integers) -> list[Integers]:
+    """Edge numbers of whole connected clusters, about `BATCH` reference points in each batch."""
+    n, m = int(i.max()) + 1, int(j.max()) + 1
+    graph = coo_array((np.ones(len(i), np.int8), (i, n + j)), shape=(n + m, n + m))
+    _, cluster = connected_components(graph, directed=False)
+    sizes = np.bincount(cluster[:n], minlength=cluster.max() + 1)  # reference points of each cluster
+    batch = (np.cumsum(sizes) - 1) // BATCH
+    of_edge = batch[cluster[i]]
+    order = np.argsort(of_edge, kind="stable")
+    return np.split(order, np.flatnonzero(np.diff(of_edge[order])) + 1)
+
+
+def _matching(i: Integers, j: Integers, distance: Floats) -> Integers:
+    """Edge numbers of a maximum matching of edges (i, j), the shortest unless the cluster is too large for it.
+
+    Every reference point also gets a costly partner of its own, so that a full matching always exists, and the cheapest
+    one leaves as few reference points as possible without a real partner.
+    """
+    left, i = np.unique(i, return_inverse=True)
+    right, j = np.unique(j, return_inverse=True)
+    n, m = len(left), len(right)
+    if n + m > CLUSTER:
+        partner = maximum_bipartite_matching(csr_array((distance + 1, (i, j)), shape=(n, m)), perm_type="column")
+    else:
+        cost = distance + 1.0  # a stored zero would read as no edge
+        own = np.arange(n)
+        costs = np.concatenate([cost, np.full(n, cost.max() * (n + 1))])
+        ends = np.concatenate([i, own]), np.concatenate([j, m + own])
+        _, partner = min_weight_full_bipartite_matching(csr_array(coo_array((costs, ends), shape=(n, m + n))))
+    return np.flatnonzero(partner[i] == j)

@@ -2,114 +2,143 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import dataclass, replace
 
 import numpy as np
 
-from copick_tools.metrics.bootstrap import interval
+from copick_tools.metrics.augment import credited
+from copick_tools.metrics.bootstrap import PairedDifference, interval, paired
 from copick_tools.metrics.byu import byu
-from copick_tools.metrics.fbeta import aggregate, fbeta
-from copick_tools.metrics.match import match
-from copick_tools.types import Floats, Match, Points
-
-Picks = Mapping[str, Points]  # object -> points
-
-
-@dataclass(frozen=True)
-class PointRule:
-    """How points are scored. distances: angstrom per object. weights: per object, in the aggregate."""
-
-    rule: Literal["one-to-one", "czii", "byu"]
-    beta: float
-    distances: Mapping[str, float]
-    weights: Mapping[str, float]
+from copick_tools.metrics.fbeta import aggregate, fbeta, precision_recall
+from copick_tools.metrics.match import require_finite
+from copick_tools.metrics.reach import Reach, in_reach, reached
+from copick_tools.metrics.table import PointRule, PointTable
+from copick_tools.types import Floats, Integers
 
 
 @dataclass(frozen=True)
 class PointScores:
-    """counts: (R, K, 3) of tp, fp, fn for each run and object. matches: by (run, object).
-
-    undefined: why the rule gives no score, or None.
-    """
+    """counts: (R, K, 3) of tp, fp, fn for each run and object. undefined: why the rule gives no score, or None."""
 
     rule: PointRule
     runs: tuple[str, ...]
     objects: tuple[str, ...]
     counts: Floats
-    matches: Mapping[tuple[str, str], Match]
     undefined: str | None = None
+
+    def numbers(self, totals: Floats | None = None) -> Floats:
+        """(..., K, 3) precision, recall and F-beta of counts (..., K, 3), all runs' sums unless given; NaN: undefined."""
+        sums = self.counts.sum(axis=0) if totals is None else totals
+        return np.stack([*precision_recall(sums), fbeta(sums, self.rule.beta)], axis=-1)
 
     def fbeta(self) -> Floats:
         """(K,), NaN where undefined."""
-        return np.asarray(fbeta(self.counts.sum(axis=0), self.rule.beta))
+        return np.asarray(self.numbers()[..., 2])
 
     def score(self) -> float:
         """The aggregate, NaN where undefined."""
         return float("nan") if self.undefined else float(self._aggregate(self.counts.sum(axis=0)))
 
+    def run_scores(self) -> Floats:
+        """(R,) the weighted mean of the objects that each run has, on either side; NaN where it has none."""
+        return replace(self, rule=replace(self.rule, present_only=True))._aggregate(self.counts)
+
     def score_interval(self) -> Floats | None:
-        """(2,) bootstrap interval of the aggregate over runs, None for one run."""
+        """(2,) bootstrap interval of the aggregate over runs; None below five runs."""
         return None if self.undefined else interval(self.counts, self._aggregate)
 
-    def fbeta_interval(self) -> Floats | None:
-        """(2, K) bootstrap interval of each object's F-beta over runs, None for one run."""
-        return interval(self.counts, lambda totals: fbeta(totals, self.rule.beta))
+    def number_intervals(self) -> Floats | None:
+        """(2, K, 3) bootstrap intervals of `numbers` over runs; None below five runs."""
+        return interval(self.counts, self.numbers)
+
+    def against(self, baseline: PointScores) -> tuple[PairedDifference, PairedDifference] | None:
+        """Differences of the aggregate and of each object's F-beta (K,) to a baseline's; None below five runs."""
+        score = paired(self.counts, baseline.counts, self._aggregate)
+        objects = paired(self.counts, baseline.counts, lambda totals: fbeta(totals, self.rule.beta))
+        return None if score is None or objects is None else (score, objects)
 
     def _aggregate(self, totals: Floats) -> Floats:
-        """totals: (..., K, 3). Under ``czii`` an object absent from the whole reference scores 0, whatever was predicted."""
-        scores = fbeta(totals, self.rule.beta)
-        if self.rule.rule == "czii":
-            scores = np.where(totals[..., 0] + totals[..., 2] == 0, 0.0, scores)
+        """totals: (..., K, 3)."""
         weights = np.array([self.rule.weights[name] for name in self.objects])
-        return aggregate(scores, weights, present_only=self.rule.rule == "one-to-one")
+        return np.asarray(aggregate(fbeta(totals, self.rule.beta), weights, present_only=self.rule.present_only))
 
 
-def score_points(reference: Mapping[str, Picks], prediction: Mapping[str, Picks], rule: PointRule) -> PointScores:
-    """Match and count the picks of every run.
+def find_reach(reference: PointTable, prediction: PointTable, rule: PointRule) -> Reach:
+    """All pairs within the distance, of the same run and object.
 
-    reference, prediction: run -> object -> points; an object that is missing has none. The runs are those of the
-    reference, the objects those that ``rule`` has a distance for.
+    Raises ValueError: not the same runs and objects, a position or score that isn't finite, too many pairs.
     """
-    runs, objects = tuple(reference), tuple(rule.distances)
-    counts = np.zeros((len(runs), len(objects), 3))
-    matches: dict[tuple[str, str], Match] = {}
+    _validate(reference, prediction)
+    found = []
+    distances = prediction.distances(rule)
+    for place in range(len(reference.objects)):
+        here, there = (np.flatnonzero(table.object == place) for table in (reference, prediction))
+        groups = reference.run[here], prediction.run[there]
+        near = in_reach(reference.positions[here], prediction.positions[there], distances[there], groups)
+        found.append((here[near.reference], there[near.prediction], near.squared))
+    return Reach(*(np.concatenate(parts) for parts in zip(*found))) if found else Reach(*np.empty((3, 0), int))
+
+
+def score_points(
+    reference: PointTable, prediction: PointTable, rule: PointRule, reach: Reach | None = None
+) -> PointScores:
+    """Match and count the picks of every run. reach: from `find_reach`, where it is there already.
+
+    Raises ValueError as `find_reach`, the last reason under ``one-to-one`` only.
+    """
+    _validate(reference, prediction)
+    truths, guesses = reference.counts(), prediction.counts()
     undefined = None
-    for run, name in ((run, name) for run in runs for name in objects):
-        truth = reference[run].get(name, Points.at(np.empty((0, 3))))
-        found = prediction[run].get(name, Points.at(np.empty((0, 3))))
-        outcome = _outcome(truth, found, rule, name)
-        if outcome is None:
-            undefined = f"run {run} holds {len(truth)} {name}: the rule byu knows one or none"
-            outcome = match(truth.positions, found.positions, rule.distances[name])
-        matches[run, name] = outcome
-        counts[runs.index(run), objects.index(name)] = outcome.tp, outcome.fp, outcome.fn
-    return PointScores(rule, runs, objects, counts, matches, undefined)
-
-
-def _outcome(truth: Points, found: Points, rule: PointRule, name: str) -> Match | None:
     if rule.rule == "byu":
-        return byu(truth.positions, found.positions, found.scores, rule.distances[name])
-    return match(truth.positions, found.positions, rule.distances[name], rule.rule)
+        counts, undefined = _byu(reference, prediction, rule)
+    else:
+        tp = _found(reference, prediction, rule, reach)
+        counts = np.stack([tp, guesses - tp, truths - tp], axis=-1)
+    return PointScores(rule, reference.runs, reference.objects, counts, undefined)
 
 
-def match_rows(
-    scores: PointScores, reference: Mapping[str, Picks], prediction: Mapping[str, Picks]
-) -> Iterator[tuple[str, str, Floats, float, str, int | None, float | None]]:
-    """One row per prediction, then one per missed reference point.
+def _validate(reference: PointTable, prediction: PointTable) -> None:
+    if (reference.runs, reference.objects) != (prediction.runs, prediction.objects):
+        raise ValueError("Expected the same runs and objects on both sides")
+    for side, table in (("reference", reference), ("prediction", prediction)):
+        require_finite(f"{side}.positions", table.positions)
+        require_finite(f"{side}.scores", table.scores)
 
-    A row is run, object, position (3,) xyz in angstrom, score, ``tp`` | ``fp`` | ``fn``, the partner's index on the
-    other side and its distance in angstrom. Predictions beyond the first that reach the same reference point are fp.
-    Under the rules ``czii`` and ``byu`` the rows may hold more fp than the counts, which follow the official codes.
-    """
-    for (run, name), found in scores.matches.items():
-        truth = reference[run].get(name, Points.at(np.empty((0, 3))))
-        guess = prediction[run].get(name, Points.at(np.empty((0, 3))))
-        partner = {int(j): (int(i), float(d)) for (i, j), d in zip(found.pairs[::-1], found.distances[::-1])}
-        for index, position in enumerate(guess.positions):
-            hit, distance = partner.get(index, (None, None))
-            yield run, name, position, float(guess.scores[index]), "fp" if hit is None else "tp", hit, distance
-        missed = np.setdiff1d(np.arange(len(truth)), found.pairs[:, 0])
-        for index in missed:
-            yield run, name, truth.positions[index], float("nan"), "fn", None, None
+
+def _found(reference: PointTable, prediction: PointTable, rule: PointRule, reach: Reach | None) -> Floats:
+    """(R, K) how many reference points are found."""
+    if rule.rule == "one-to-one":
+        near = find_reach(reference, prediction, rule) if reach is None else reach
+        return prediction.counts(np.flatnonzero(credited(near, len(reference), len(prediction))))
+    if reach is not None:
+        return reference.counts(np.unique(reach.reference))
+    groups = [table.run * len(table.objects) + table.object for table in (reference, prediction)]
+    mask = reached(reference.positions, prediction.positions, reference.distances(rule), (groups[0], groups[1]))
+    return reference.counts(np.flatnonzero(mask))
+
+
+def _byu(reference: PointTable, prediction: PointTable, rule: PointRule) -> tuple[Floats, str | None]:
+    """(R, K, 3) tp, fp, fn, and why there is no score. Of several predictions in a run the one of best score counts."""
+    truths = reference.counts()
+    first, best = _last(reference, np.zeros(len(reference))), _last(prediction, prediction.scores)
+    counts = np.zeros((*truths.shape, 3))
+    for place, name in enumerate(reference.objects):
+        here, there = first[:, place], best[:, place]
+        motors, found = reference.at(here), prediction.at(there)
+        counts[:, place] = byu(motors, found, rule.distances[name] / reference.units())
+    several = np.argwhere(truths > 1)
+    if not len(several):
+        return counts, None
+    run, place = several[0]
+    return counts, (
+        f"run {reference.runs[run]} holds {truths[run, place]:g} {reference.objects[place]} "
+        f"({len(several)} such runs): the challenge's rule knows one or none"
+    )
+
+
+def _last(table: PointTable, key: Floats) -> Integers:
+    """(R, K) the row of the largest key, the first of equals, of each run and object; -1 where there is none."""
+    order = np.lexsort((-np.arange(len(table)), key))
+    rows = np.full((len(table.runs), len(table.objects)), -1)
+    rows[table.run[order], table.object[order]] = order
+    return rows

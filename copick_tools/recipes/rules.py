@@ -6,44 +6,71 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal, cast
 
-from copick_tools.errors import UsageError
-from copick_tools.metrics.points import PointRule
+from copick_tools.errors import UsageError, nearest
+from copick_tools.metrics.table import PointRule
 from copick_tools.recipes.recipe import Target
 from copick_tools.recipes.task import Task
 from copick_tools.volumes.particles import Particle
 
+RULES = ("one-to-one", "kaggle")
+
 
 @dataclass(frozen=True)
 class Overrides:
-    """What the caller says instead of the task. distance: angstrom, for all objects."""
+    """What the caller says instead of the task. distance: angstrom, for all objects. distance_multiplier: of the radius."""
 
     rule: str | None = None
     beta: float | None = None
     distance: float | None = None
+    distance_multiplier: float | None = None
+
+    def check(self) -> None:
+        """Raise UsageError for a rule that doesn't exist, a number out of range, or two distances."""
+        if self.rule not in (None, *RULES):
+            raise UsageError(f"no rule '{self.rule}'", nearest(self.rule or "", RULES))
+        if self.beta is not None and not 0 <= self.beta < float("inf"):
+            raise UsageError(f"--beta is {self.beta}, but has to be a number from 0 up")
+        for option, value in (("distance", self.distance), ("distance-multiplier", self.distance_multiplier)):
+            if value is not None and not 0 < value < float("inf"):
+                raise UsageError(f"--{option} is {value}, but has to be a positive number")
+        if self.distance is not None and self.distance_multiplier is not None:
+            raise UsageError("--distance or --distance-multiplier, not both")
+
+    def radius_needed(self, task: Task | None) -> bool:
+        """Whether the matching distances follow from the objects' radii."""
+        return self.distance is None and (self.distance_multiplier is not None or task is None)
 
 
 def point_rule(task: Task | None, radii: Mapping[str, float], overrides: Overrides = Overrides()) -> PointRule:
     """The rule for objects of the given radii (angstrom).
 
-    Without a task: one-to-one, half the radius, beta 1, weights 1. Raises UsageError for ``kaggle`` without a task that
-    has an official code, and for a beta or distance that isn't positive.
+    Without a task: one-to-one, half the radius, beta 1, weights 1. In a challenge's task an object that is nowhere counts 0
+    in the aggregate, under both rules: they differ in the matching alone. Raises UsageError for ``kaggle`` without a task that
+    has an official code, and for overrides out of range.
     """
-    for name, value in (("beta", overrides.beta), ("distance", overrides.distance)):
-        if value is not None and not 0 < value < float("inf"):
-            raise UsageError(f"--{name} is {value}, but has to be a positive number")
+    overrides.check()
     asked = overrides.rule or (task.metric.rule if task else "one-to-one")
     if asked == "kaggle" and (task is None or task.metric.official is None):
         raise UsageError("the rule kaggle is a task's official code", "give --task phantom or --task motorbench")
     code = task.metric.official if task and asked == "kaggle" else "one-to-one"
-    objects = {entry.name: entry for entry in task.targets} if task else {}
+    beta = task.metric.beta if task else 1.0
+    weights = {entry.name: entry.weight for entry in task.targets} if task else {}
     return PointRule(
         rule=cast(Literal["one-to-one", "czii", "byu"], code),
-        beta=overrides.beta or (task.metric.beta if task else 1.0),
-        distances={
-            name: overrides.distance or (task.distance(name) if task else radius / 2) for name, radius in radii.items()
-        },
-        weights={name: objects[name].weight if name in objects else 1.0 for name in radii},
+        beta=beta if overrides.beta is None else overrides.beta,
+        distances={name: _distance(task, name, radius, overrides) for name, radius in radii.items()},
+        weights={name: weights.get(name, 1.0) for name in radii},
+        present_only=task is None or task.metric.official is None,
     )
+
+
+def _distance(task: Task | None, name: str, radius: float, overrides: Overrides) -> float:
+    """Matching distance of an object, in angstrom."""
+    if overrides.distance is not None:
+        return overrides.distance
+    if overrides.distance_multiplier is not None:
+        return overrides.distance_multiplier * radius
+    return task.distance(name) if task else radius / 2
 
 
 def particles(task: Task, target: Target) -> list[Particle]:

@@ -1,0 +1,83 @@
+"""Maximum matchings that grow point by point (Berge's augmenting paths), so that an order of merit is kept."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from copick_tools.metrics.reach import Reach
+from copick_tools.types import Integers, Mask
+
+
+def credited(reach: Reach, references: int, predictions: int, order: Integers | None = None) -> Mask:
+    """(predictions,) which predictions count as true when they are taken in ``order``, by falling score, say.
+
+    A prediction is true if the largest one-to-one matching of those up to it is larger than without it. So the trues
+    among the first k are as many as any matching of the first k can have, for every k: a precision-recall curve that is
+    exact at each threshold. Without an order: how many there are is what counts.
+
+    >>> import numpy as np
+    >>> two_on_one = Reach(np.array([0, 0]), np.array([0, 1]), np.zeros(2))
+    >>> credited(two_on_one, 1, 2, order=np.array([1, 0]))
+    array([False,  True])
+    """
+    true = np.zeros(predictions, bool)
+    single = isolated(reach, references, predictions)
+    true[reach.prediction[single]] = True
+    rest = np.flatnonzero(~single)
+    if len(rest):
+        rest = rest[np.lexsort((reach.squared[rest], reach.prediction[rest]))]
+        first = np.searchsorted(reach.prediction[rest], np.arange(predictions + 1))
+        rows = np.unique(reach.prediction[rest]) if order is None else order[np.diff(first)[order] > 0]
+        grown = _Growing(reach.reference[rest], first, references)
+        true[[row for row in rows.tolist() if grown.add(row)]] = True
+    return true
+
+
+def isolated(reach: Reach, references: int, predictions: int) -> Mask:
+    """(P,) pairs whose two points have no other in reach."""
+    alone = np.bincount(reach.reference, minlength=references) == 1
+    lone = np.bincount(reach.prediction, minlength=predictions) == 1
+    return np.asarray(alone[reach.reference] & lone[reach.prediction])
+
+
+class _Growing:
+    """A maximum matching of the predictions that were added.
+
+    neighbors: reference points, those of prediction j from first[j] to first[j + 1]. A reference point that a search
+    visited in vain can never help again (its alternating tree is closed), so all failures together visit each once.
+    """
+
+    def __init__(self, neighbors: Integers, first: Integers, references: int) -> None:
+        self.neighbors, self.first = neighbors, first.tolist()
+        self.partner = [-1] * references
+        self.dead = bytearray(references)
+
+    def add(self, prediction: int) -> bool:
+        """Whether the matching grows by one when this prediction joins."""
+        came_from: dict[
+            int, tuple[int, int]
+        ] = {}  # reference point -> prediction that reached it, that one's own partner
+        stack = [(prediction, -1)]
+        while stack:
+            current, own = stack.pop()
+            near = self.neighbors[self.first[current] : self.first[current + 1]].tolist()
+            for point in near:
+                if self.partner[point] < 0:
+                    self._flip(point, current, own, came_from)
+                    return True
+            for point in near:
+                if point not in came_from and not self.dead[point]:
+                    came_from[point] = current, own
+                    stack.append((self.partner[point], point))
+        for point in came_from:
+            self.dead[point] = 1
+        return False
+
+    def _flip(self, point: int, current: int, own: int, came_from: dict[int, tuple[int, int]]) -> None:
+        """Give each prediction on the path the reference point that it reached, back to the first."""
+        while True:
+            self.partner[point] = current
+            if own < 0:
+                return
+            point = own
+            current, own = came_from[point]
