@@ -22,6 +22,9 @@ class TaskObject(Strict):
     radius: float | None = Field(None, gt=0, description="angstrom; particles only")
     weight: float = Field(1.0, ge=0, description="in the aggregate score")
     is_particle: bool = True
+    shape: Literal["region", "membrane", "filament"] = Field(
+        "region", description="which score it gets beside Dice: a membrane surface Dice, a filament centerline Dice"
+    )
     target: bool = Field(True, description="trained, predicted and scored; false: only annotated")
     portal_object_name: str | None = None
     portal_object_id: str | None = Field(None, description="ontology id on the CryoET Data Portal")

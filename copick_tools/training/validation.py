@@ -13,6 +13,8 @@ from copick_tools.inference.extract import predict
 from copick_tools.inference.tiler import Predictor
 from copick_tools.metrics.dice import dice, overlap_counts
 from copick_tools.metrics.points import score_points
+from copick_tools.metrics.semantic import mean_score
+from copick_tools.metrics.table import PointTable
 from copick_tools.recipes.recipe import Recipe
 from copick_tools.recipes.rules import particles, point_rule
 from copick_tools.recipes.task import Task
@@ -49,7 +51,8 @@ def _fbeta(predictor: Predictor, runs: list[ValidationRun], recipe: Recipe, task
         prediction[run.name] = {name: _inside(p, run.region, spacing) for name, p in points.items()}
         reference[run.name] = {name: _inside(p, run.region, spacing) for name, p in run.points.items()}
     radii = {entry.name: entry.radius or 0 for entry in task.targets}
-    return score_points(reference, prediction, point_rule(task, radii)).score()
+    sides = (PointTable.of(picks, tuple(reference), tuple(radii)) for picks in (reference, prediction))
+    return score_points(*sides, point_rule(task, radii)).score()
 
 
 def _mean_dice(predictor: Predictor, runs: list[ValidationRun], recipe: Recipe, task: Task) -> float:
@@ -65,9 +68,7 @@ def _mean_dice(predictor: Predictor, runs: list[ValidationRun], recipe: Recipe, 
         if recipe.target.ignore_label is not None:
             known &= truth != recipe.target.ignore_label
         rows.append(dice(overlap_counts(truth, found.on_grid(spacing, truth.shape), labels, known)))
-    scores = np.array(rows)
-    present = ~np.isnan(scores).all(axis=0)
-    return float(np.nanmean(scores[:, present], axis=0).mean()) if present.any() else float("nan")
+    return mean_score(np.array(rows)) if rows else float("nan")
 
 
 def _inside(points: Points, region: Mask | None, voxel_spacing: float) -> Points:
