@@ -13,14 +13,18 @@ from copick_tools.cli.base import Command
 @click.command(cls=Command)
 @click.argument("folders", nargs=-1, required=True, metavar="DIR...", type=click.Path(path_type=Path))
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="The HTML file.")
-def report(folders: tuple[Path, ...], out: Path) -> None:
+@click.option("--csv", "numbers", type=click.Path(path_type=Path), help="The numbers too, one in each line.")
+def report(folders: tuple[Path, ...], out: Path, numbers: Path | None) -> None:
     """Make one HTML file from evaluations: score tables, slices with picks.
 
     \b
-    DIR is what `popsicle evaluate --out DIR` wrote.
+    DIR is what `popsicle evaluate --out DIR` wrote; picks and segmentations may mix.
     Example: popsicle report experiments/phantom-sim/octopi --out report.html
+    The file is below 5 MB and needs no other file and no network.
     """
     from copick_tools.workflows.report import report as run_report
 
-    run_report(folders, out)
+    run_report(folders, out, numbers)
     output.result(str(out))
+    if numbers is not None:
+        output.result(str(numbers))

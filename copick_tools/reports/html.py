@@ -2,34 +2,112 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import jinja2
 
 from copick_tools import __version__
-from copick_tools.recipes.results import PointsResult
+from copick_tools.recipes.leaderboard import Leaderboard, Standing
+from copick_tools.recipes.results import PointsResult, SemanticResult
+from copick_tools.reports import charts, tables, words
+from copick_tools.reports.pictures import Picture
+
+_UNFIT = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
+
+
+@dataclass(frozen=True)
+class Gallery:
+    """Crops of one object: outcome (fp, fn, tp) -> pictures. counts: how many there are in the runs shown."""
+
+    object: str
+    rows: Mapping[str, Sequence[Picture]]
+    counts: Mapping[str, int]
+
+
+@dataclass(frozen=True)
+class Pictures:
+    """slices: of runs. dropped: pictures that would have made the file too big. note: why there are none, or fewer."""
+
+    slices: Sequence[Picture] = ()
+    galleries: Sequence[Gallery] = ()
+    dropped: int = 0
+    note: str | None = None
+    legend: Sequence[str] = ()
+
+
+@dataclass(frozen=True)
+class Board:
+    """The paper's table beside the result."""
+
+    leaderboard: Leaderboard
+    standings: Sequence[Standing]
+
+
+@dataclass(frozen=True)
+class Training:
+    """Curves of a training: the loss at ``step``, the validation score at ``scored``."""
+
+    step: Sequence[float] = ()
+    loss: Sequence[float] = ()
+    scored: Sequence[float] = ()
+    score: Sequence[float] = ()
 
 
 @dataclass(frozen=True)
 class Section:
-    """One evaluation. bars, curve, slices: data URLs of pictures. left_out: runs without a picture."""
+    """One evaluation. commands: (what, command line). rows: of the table of runs, at most."""
 
     name: str
-    result: PointsResult
-    bars: str
+    result: PointsResult | SemanticResult
     simulated: bool = False
-    curve: str | None = None
-    slices: Mapping[str, str] = field(default_factory=dict)
-    left_out: int = 0
-    note: str | None = None
+    training: Training = Training()
+    pictures: Pictures = Pictures()
+    board: Board | None = None
+    recipe: str | None = None
+    versions: Mapping[str, str] = field(default_factory=dict)
+    commands: Sequence[tuple[str, str]] = ()
+    rows: int = 500
+
+    @property
+    def points(self) -> PointsResult | None:
+        """The result, if it is one of picks."""
+        return self.result if isinstance(self.result, PointsResult) else None
+
+    @property
+    def scores(self) -> charts.Named:
+        """F-beta or Dice of the objects, with intervals."""
+        key = "fbeta" if self.points else "dice"
+        return {name: (getattr(entry, key), entry.ci95.get(key)) for name, entry in self.result.objects.items()}
+
+    @property
+    def score_label(self) -> str:
+        """What ``scores`` are."""
+        label = f"F{self.points.beta:g}" if self.points else "Dice"
+        return label + (", with 95% interval" if any(bounds for _, bounds in self.scores.values()) else "")
+
+    @property
+    def run_scores(self) -> dict[str, float | None]:
+        """The score of each run."""
+        return {run: entry.score for run, entry in self.result.by_run.items()}
 
 
-def render(sections: list[Section]) -> str:
+def render(sections: Sequence[Section]) -> str:
     """The report as HTML that needs no other file."""
     environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("copick_tools", "reports"), autoescape=True, undefined=jinja2.StrictUndefined
+        loader=jinja2.PackageLoader("copick_tools", "reports"),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
     )
-    environment.filters["number"] = lambda value: "–" if value is None else f"{value:.3f}"
-    environment.filters["interval"] = lambda pair: "" if pair is None else f"[{pair[0]:.3f}, {pair[1]:.3f}]"
-    return environment.get_template("report.html.jinja").render(sections=sections, version=__version__)
+    environment.filters |= {"number": tables.number, "interval": tables.interval, "signed": tables.signed}
+    environment.globals |= {"charts": charts, "tables": tables, "words": words}
+    page = environment.get_template("report.html.jinja").render(sections=sections, version=__version__)
+    return clean(page)
+
+
+def clean(text: str) -> str:
+    """Text without what a file may not hold (halves of characters) and HTML forbids or hides (control characters)."""
+    return _UNFIT.sub("\N{REPLACEMENT CHARACTER}", text)

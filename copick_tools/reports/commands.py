@@ -1,0 +1,85 @@
+"""Command lines that a reader of a report can paste: look at the same runs, score them again."""
+
+from __future__ import annotations
+
+import math
+import shlex
+from collections.abc import Iterable
+
+from copick_tools.recipes.results import PointsResult, SemanticResult
+from copick_tools.recipes.task import Task
+
+WIDE = 90  # characters
+
+
+def viewers(config: str) -> list[tuple[str, str]]:
+    """(what, command) to open a project in ChimeraX and napari; neither takes the name of a run."""
+    quoted = '"' + config + '"' if any(character.isspace() for character in config) else config
+    return [
+        ("ChimeraX, with the plugin copick", shlex.join(["chimerax", "--cmd", f"copick start {quoted}"])),
+        ("napari, with the plugin napari-copick", shlex.join(["napari-copick", "run", "--config", config])),
+    ]
+
+
+def again(
+    result: PointsResult | SemanticResult, task: Task | None, known_runs: Iterable[str] | None = None
+) -> str | None:
+    """The command that scores the same once more. known_runs: all runs of the project, where it could be opened."""
+    if isinstance(result, PointsResult) and result.config is None:
+        return _score(result, task)
+    parts = ["popsicle", "evaluate", "-c", str(result.config)]
+    parts += [part for uri in result.input for part in ("-i", uri)]
+    parts += [part for uri in result.reference for part in ("--reference", uri)]
+    parts += ["--task", result.task] if result.task else []
+    parts += _points(result, task) if isinstance(result, PointsResult) else _semantic(result, task)
+    if result.split:
+        parts += ["--split", result.split]
+    elif known_runs is None or sorted(known_runs) != sorted(result.run_names):
+        parts += [part for run in result.run_names for part in ("-r", run)]
+    return _lines(parts)
+
+
+def _lines(parts: list[str]) -> str:
+    """A command line; a long one goes on over lines, so that it can be read and still be pasted."""
+    lines = [""]
+    for index, part in enumerate(parts):
+        word = shlex.quote(part)
+        value = index and parts[index - 1].startswith("-")  # stays beside its option
+        if not value and len(lines[-1]) + len(word) > WIDE:
+            lines.append("  " + word)
+        else:
+            lines[-1] += (" " if lines[-1] else "") + word
+    return " \\\n".join(lines)
+
+
+def _score(result: PointsResult, task: Task | None) -> str | None:
+    if len(result.input) != 1 or len(result.reference) != 1 or result.task is None:
+        return None
+    parts = ["popsicle", "score", result.input[0], result.reference[0], "--task", result.task]
+    return _lines(parts + _points(result, task))
+
+
+def _points(result: PointsResult, task: Task | None) -> list[str]:
+    """What isn't as the task says, or, without a task, as by default."""
+    parts = []
+    if result.rule != (task.metric.rule if task else "one-to-one"):
+        parts += ["--rule", result.rule]
+    if not math.isclose(result.beta, task.metric.beta if task else 1.0):
+        parts += ["--beta", f"{result.beta:.10g}"]
+    distances = {entry.distance for entry in result.objects.values()}
+    usual = {task.distance(entry.name) for entry in task.targets if entry.name in result.objects} if task else {0.0}
+    if len(distances) == 1 and not all(math.isclose(d, u) for d in distances for u in usual):
+        parts += ["--distance", f"{distances.pop():.10g}"]
+    return parts
+
+
+def _semantic(result: SemanticResult, task: Task | None) -> list[str]:
+    parts = ["--absent", result.absent] if result.absent != "skip" else []
+    parts += [] if result.tolerance is None else ["--tolerance", f"{result.tolerance:.10g}"]
+    shapes = {entry.name: entry.shape for entry in task.targets} if task else {}
+    for name, scores in result.objects.items():
+        if scores.surface_dice is not None and shapes.get(name) != "membrane":
+            parts += ["--surface", name]
+        if scores.centerline_dice is not None and shapes.get(name) != "filament":
+            parts += ["--centerline", name]
+    return [*parts, "--resample"] if result.resampled else parts

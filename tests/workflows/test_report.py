@@ -1,0 +1,193 @@
+"""From folders to one file: pictures of a real project, and what happens where things are missing, moved or damaged."""
+
+import json
+import shutil
+
+import numpy as np
+import pytest
+from reports.samples import full_result, points_result, semantic_result, write
+
+from copick_tools.data import read
+from copick_tools.data.uris import SegmentationUri
+from copick_tools.data.write import write_segmentation
+from copick_tools.errors import FormatError, NotFoundError, PopsicleError, UsageError
+from copick_tools.workflows import report_pictures
+from copick_tools.workflows.report import distinct, report
+
+HEADER = "run,object,x,y,z,score,outcome,partner,distance\n"
+MATCHES = HEADER + "".join(
+    f"{run},{name},{200 + 10 * i},240,{100 + 10 * i},{score},{outcome},,{'4.2' if outcome == 'tp' else ''}\n"
+    for run in ("TS_1", "TS_2", "TS_3")
+    for name in ("ribosome", "apo-ferritin")
+    for i, (outcome, score) in enumerate((("tp", 0.9), ("tp", 0.4), ("fp", 0.8), ("fn", "")))
+)
+
+
+def page(folders, tmp_path, **more):
+    out = tmp_path / "report.html"
+    report(folders, out, **more)
+    text = out.read_text(encoding="utf-8")
+    assert out.stat().st_size < 5_000_000
+    assert "http" not in text
+    return text
+
+
+@pytest.fixture
+def evaluation(shared_project, tmp_path):
+    folder = write(tmp_path / "evaluation", full_result(config=str(shared_project.config)))
+    (folder / "matches.csv").write_text(MATCHES)
+    return folder
+
+
+class TestPictures:
+    def test_slices_and_crops(self, evaluation, tmp_path):
+        text = page([evaluation], tmp_path)
+        assert text.count("data:image/jpeg") == 3 + 2 * (3 + 3 + 5)  # slices; fp, fn, tp (5 at most) of two objects
+        assert text.count('class="fp"') > 0
+        assert "score\N{NO-BREAK SPACE}0.8" in text
+        assert "4\N{NO-BREAK SPACE}Å\N{NO-BREAK SPACE}off" in text
+        assert text == page([evaluation], tmp_path)
+
+    def test_few_runs_are_read(self, evaluation, tmp_path, monkeypatch):
+        names = [f"TS_{i}" for i in range(364)]
+        result = full_result(364, config=json.loads((evaluation / "scores.json").read_text())["config"])
+        write(evaluation, result)
+        opened = []
+        monkeypatch.setattr(report_pictures, "_tomogram", lambda project, run, *_: opened.append(run) or _missing(run))
+        text = page([evaluation], tmp_path)
+        assert len(opened) == report_pictures.SHOWN
+        assert len(names) == 364
+        assert "No picture of" in text
+
+    def test_no_room(self, evaluation, tmp_path, monkeypatch):
+        limit = len(page([evaluation], tmp_path).encode()) - 20_000
+        monkeypatch.setattr("copick_tools.workflows.report.LIMIT", limit)
+        text = page([evaluation], tmp_path)
+        assert "pictures are left out" in text
+        assert 3 < text.count("data:image/jpeg") < 25
+        assert len(text.encode()) <= limit + 5_000  # the words around them
+
+    def test_semantic(self, project, tmp_path):
+        truth = SegmentationUri("truth", "truth", "0", 10.0, "multilabel")
+        for run in ("TS_1", "TS_2"):
+            labels = read.read_segmentation(project, run, truth).numpy()
+            uri = SegmentationUri("truth", "net", "1", 10.0, "multilabel")
+            write_segmentation(project, run, uri, np.roll(labels, 2, axis=2))
+        text = page([write(tmp_path / "s", semantic_result(config=str(project.config)))], tmp_path)
+        assert text.count("data:image/jpeg") == 3
+        assert text.count('class="reference o0"') == 3
+        assert 1 <= text.count('class="prediction o0"') <= 2
+
+    @pytest.mark.parametrize("config", [None, "/gone/copick.json"])
+    def test_no_project(self, config, tmp_path):
+        text = page([write(tmp_path / "e", full_result(config=config))], tmp_path)
+        assert "No pictures: " in text
+        assert "data:image/jpeg" not in text
+        assert ("chimerax" in text) == (config is not None)
+
+    def test_no_matches(self, shared_project, tmp_path):
+        text = page([write(tmp_path / "e", points_result(config=str(shared_project.config)))], tmp_path)
+        assert "matches.csv; run popsicle evaluate --out again" in text
+
+    def test_runs_that_are_gone(self, evaluation, tmp_path):
+        result = full_result(3, config=json.loads((evaluation / "scores.json").read_text())["config"])
+        rows = dict(zip(("TS_1", "TS_8", "TS_9"), result.by_run.values()))
+        write(evaluation, result.model_copy(update={"by_run": rows}))
+        text = page([evaluation], tmp_path)
+        assert "No picture of TS_8: no run &#39;TS_8&#39;" in text
+        assert "data:image/jpeg" in text
+
+
+def _missing(run):
+    raise NotFoundError(f"run {run} has no tomogram")
+
+
+class TestExperiment:
+    def test_recipe_training_versions_board(self, tmp_path):
+        folder = write(tmp_path / "e", full_result(task="phantom"))
+        (folder / "recipe.yaml").write_text("task: phantom # <here>\n")
+        (folder / "versions.json").write_text('{"torch": "2.8", "copick-tools": "1.0"}')
+        (folder / "metrics.csv").write_text("step,epoch,lr,loss,score\n60,1,0.1,2.0,\n120,2,0.1,nan,0.6\n")
+        text = page([folder], tmp_path)
+        assert "task: phantom # &lt;here&gt;" in text
+        assert "2.8" in text
+        assert "9.9" in text  # of the evaluation, later than that of the training
+        assert "best 0.600" in text
+        assert "Beside the paper" in text
+
+    def test_a_task_of_ones_own(self, tmp_path):
+        text = page([write(tmp_path / "e", full_result(task="mine"))], tmp_path)
+        assert "Beside the paper" not in text
+
+    def test_simulated(self, tmp_path):
+        text = page([write(tmp_path / "e", full_result(task="phantom-sim"))], tmp_path)
+        assert "say nothing about real tomograms" in text
+
+    @pytest.mark.parametrize(
+        ("name", "content", "message"),
+        [
+            ("scores.json", b"\xff\xfe\x00", "is no JSON"),
+            ("scores.json", b"[1]", "holds no scores"),
+            ("scores.json", b'{"kind": "instances"}', "holds no scores"),
+            ("scores.json", b'{"kind": "points"}', "task"),
+            ("scores.json", b"[" * 100_000, "is no JSON"),
+            ("metrics.csv", b"a,b\n1,2\n", "isn't the log of a training"),
+            ("metrics.csv", b"step,loss,score\n1,\xff,\n", "isn't the log of a training"),
+            ("versions.json", b"{", "is no JSON"),
+            ("versions.json", b"[]", "holds no versions"),
+            ("matches.csv", b"run,object\nTS_1,ribosome\n", "isn't what evaluate writes"),
+            ("matches.csv", HEADER.encode() + b"TS_1,ribosome,nan,1,1,,fp,,\n", "isn't what evaluate writes"),
+            ("matches.csv", HEADER.encode() + b"TS_1,ribosome,1,1,1,,what,,\n", "isn't what evaluate writes"),
+        ],
+    )
+    def test_damaged_files(self, evaluation, tmp_path, name, content, message):
+        (evaluation / name).write_bytes(content)
+        with pytest.raises(FormatError, match=message):
+            report([evaluation], tmp_path / "r.html")
+        assert not (tmp_path / "r.html").exists()
+
+    def test_no_evaluation(self, tmp_path):
+        with pytest.raises(NotFoundError, match=r"scores\.json"):
+            report([tmp_path], tmp_path / "r.html")
+
+
+class TestManyFolders:
+    def test_names(self, tmp_path):
+        folders = [tmp_path / part for part in ("a/x/e", "b/x/e", "c", "c")]
+        assert distinct(folders) == ["a/x/e", "b/x/e", "c", "c (2)"]
+        assert distinct([tmp_path / "a/b", tmp_path / "b"]) == ["a/b", f"{tmp_path.name}/b"]
+
+    def test_the_same_name_twice(self, tmp_path):
+        folders = [write(tmp_path / parent / "e", points_result()) for parent in ("a", "b")]
+        report(folders, tmp_path / "r.html", tmp_path / "n.csv")
+        text = (tmp_path / "r.html").read_text()
+        assert ">a/e</a>" in text
+        assert ">b/e</a>" in text
+        assert {line.split(",")[0] for line in (tmp_path / "n.csv").read_text().splitlines()} == {
+            "evaluation",
+            "a/e",
+            "b/e",
+        }
+
+    def test_three_hundred_runs(self, tmp_path):
+        report(
+            [write(tmp_path / "e", full_result(300)), write(tmp_path / "s", semantic_result(300))], tmp_path / "r.html"
+        )
+        assert (tmp_path / "r.html").stat().st_size < 500_000
+
+    def test_too_many(self, tmp_path, monkeypatch):
+        monkeypatch.setattr("copick_tools.workflows.report.LIMIT", 10_000)
+        with pytest.raises(PopsicleError, match="too much for one file"):
+            report([write(tmp_path / "e", points_result())], tmp_path / "r.html")
+
+    def test_one_path_for_both(self, tmp_path):
+        with pytest.raises(UsageError):
+            report([write(tmp_path / "e", points_result())], tmp_path / "r", tmp_path / "r")
+
+
+def test_command(popsicle, evaluation, tmp_path):
+    result = popsicle("report", evaluation, "--out", tmp_path / "r.html", "--csv", tmp_path / "n.csv")
+    assert result.stdout.split() == [str(tmp_path / "r.html"), str(tmp_path / "n.csv")]
+    shutil.rmtree(evaluation)
+    failed = popsicle("report", evaluation, "--out", tmp_path / "r.html", code=1)
+    assert failed.stderr.startswith("Error: no ")
