@@ -46,7 +46,7 @@ def demo(
     as_json: bool,
 ) -> None:
     """The whole path on simulated data, in minutes: simulate, train, localize, evaluate, report."""
-    from copick_tools.cli.evaluate import show_points
+    from copick_tools.cli.scores import show_points
     from copick_tools.workflows.demo import demo as run_demo
     from copick_tools.workflows.simulate import PhantomProject
 

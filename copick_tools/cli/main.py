@@ -18,7 +18,9 @@ COMMANDS = {
     "segment": ("Predict", "copick_tools.cli.segment:segment", "Tomograms to segmentations."),
     "localize": ("Predict", "copick_tools.cli.localize:localize", "Tomograms straight to picks."),
     "pick": ("Predict", "copick_tools.cli.pick:pick", "Segmentations to picks."),
-    "evaluate": ("Score", "copick_tools.cli.evaluate:evaluate", "Score picks against reference picks."),
+    "evaluate": ("Score", "copick_tools.cli.evaluate:evaluate", "Score picks or segmentations against a reference."),
+    "score": ("Score", "copick_tools.cli.score:score", "Score a challenge's submission exactly as the challenge does."),
+    "submit": ("Score", "copick_tools.cli.submit:submit", "Picks to a challenge's submission file."),
     "report": ("Score", "copick_tools.cli.report:report", "One HTML file from evaluations."),
     "demo": ("Share", "copick_tools.cli.demo:demo", "The whole path on simulated data, in minutes."),
 }

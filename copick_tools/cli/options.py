@@ -37,3 +37,11 @@ settings = click.option(
     "-s", "--set", "settings", multiple=True, metavar="KEY=VALUE", help="Change a key of the recipe."
 )
 device = click.option("--device", default="auto", metavar="auto|cpu|cuda|cuda:1|mps", help="Where to compute.")
+rule = click.option("--rule", metavar="one-to-one|kaggle", help="[default: the task's, else one-to-one]")
+beta = click.option("--beta", type=float, help="[default: the task's, else 1]")
+distance = click.option(
+    "--distance", type=float, help="Angstrom, for all objects. [default: the task's, else half the radius]"
+)
+distance_multiplier = click.option(
+    "--distance-multiplier", type=float, help="Matching distance as a fraction of each object's radius."
+)

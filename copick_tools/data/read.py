@@ -108,6 +108,18 @@ def read_tomogram(project: Project, run: str, uri: TomogramUri) -> StoredVolume:
     return _only(chosen, found, f"tomogram {uri}", run)
 
 
+def list_tomograms(project: Project, run: str) -> list[TomogramUri]:
+    """The tomograms of a run. Raises NotFoundError where it has none."""
+    found = [
+        TomogramUri(tomogram.tomo_type, spacing.voxel_size)
+        for spacing in project.run(run).voxel_spacings
+        for tomogram in spacing.tomograms
+    ]
+    if not found:
+        raise NotFoundError(f"run {run} has no tomogram")
+    return found
+
+
 def find_segmentations(project: Project, run: str, uri: SegmentationUri) -> list[StoredVolume]:
     """The segmentations of a run that ``uri`` names. Raises PopsicleError when binary and multilabel ones mix."""
     found = [volume for volume, ids in _segmentations(project, run) if uri.matches(*ids)]

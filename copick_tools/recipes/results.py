@@ -11,6 +11,23 @@ from copick_tools.recipes.base import Strict
 Interval = tuple[float, float]
 
 
+class Difference(Strict):
+    """A number of the prediction minus that of the baseline. p: two-sided, by paired bootstrap over runs."""
+
+    difference: float | None
+    ci95: Interval | None = None
+    p: float | None = None
+
+
+class Comparison(Strict):
+    """What `--baseline` was compared with. objects: F-beta of picks, Dice of segmentations."""
+
+    input: list[str]
+    score: float | None
+    difference: Difference
+    objects: dict[str, Difference]
+
+
 class PointCounts(Strict):
     """fp may be negative under the CZII challenge's rule."""
 
@@ -20,18 +37,23 @@ class PointCounts(Strict):
 
 
 class ObjectScore(PointCounts):
-    """One object over all runs. distance: angstrom. Undefined values are null."""
+    """One object over all runs. distance: angstrom. Undefined values are null.
+
+    average_precision and calibration_error come from the picks' scores, under the rule one-to-one.
+    """
 
     precision: float | None
     recall: float | None
     fbeta: float | None
     weight: float
     distance: float
+    average_precision: float | None = None
+    calibration_error: float | None = None
     ci95: dict[str, Interval] = Field({}, description="95% bootstrap interval over runs, by number")
 
 
 class RunScore(Strict):
-    """One run."""
+    """One run. score: weighted mean of the objects that this run has, on either side."""
 
     score: float | None
     objects: dict[str, PointCounts]
@@ -42,13 +64,62 @@ class OtherRule(Strict):
 
     rule: str
     score: float | None
+    ci95: Interval | None = None
+
+
+class AxisError(Strict):
+    """Along one axis, in angstrom: median and 90th percentile of the absolute error, mean of the signed one."""
+
+    median: float
+    p90: float
+    bias: float
+
+
+class LocalizationError(Strict):
+    """Distance of matched picks from their reference points, in angstrom, under the rule one-to-one.
+
+    ci95: by number, for example ``median`` or ``z.bias``.
+    """
+
+    pairs: int
+    median: float
+    p90: float
+    axes: dict[Literal["x", "y", "z"], AxisError]
+    ci95: dict[str, Interval] = {}
+
+
+class Curve(Strict):
+    """Precision and recall of the picks whose score reaches a threshold, by falling threshold, under the rule one-to-one."""
+
+    thresholds: list[float]
+    precision: list[float]
+    recall: list[float]
+
+
+class ReliabilityBin(Strict):
+    """Picks whose score is in (low, high], the first bin with its lower end."""
+
+    low: float
+    high: float
+    picks: int
+    mean_score: float
+    precision: float
+
+
+class Confusion(Strict):
+    """Which object is picked as which: counts[row][column]; the last row and the last column are ``nothing``."""
+
+    reference: list[str]
+    prediction: list[str]
+    counts: list[list[int]]
 
 
 class PointsResult(Strict):
-    """`evaluate --json` of picks, and scores.json."""
+    """`evaluate --json` of picks, `score --json`, and scores.json. config: null where no project was read."""
 
     kind: Literal["points"] = "points"
     task: str | None
+    split: str | None = None
     rule: Literal["one-to-one", "kaggle"]
     beta: float
     score: float | None
@@ -56,11 +127,77 @@ class PointsResult(Strict):
     other_rule: OtherRule | None
     ci95: Interval | None
     by_run: dict[str, RunScore]
+    localization: dict[str, LocalizationError] = {}
+    curves: dict[str, Curve] = {}
+    reliability: dict[str, list[ReliabilityBin]] = {}
+    confusion: Confusion | None = None
+    baseline: Comparison | None = None
+    runs: int
+    run_names: list[str]
+    config: str | None
+    input: list[str]
+    reference: list[str]
+    versions: dict[str, str] = {}
+    warnings: list[str]
+
+
+class SegmentationScore(Strict):
+    """One object: means over the runs where it is defined, and their standard deviations (of the population).
+
+    surface_dice, centerline_dice: where the object is a membrane or a filament. Undefined values are null.
+    """
+
+    dice: float | None
+    dice_sd: float | None
+    iou: float | None
+    iou_sd: float | None
+    surface_dice: float | None = None
+    surface_dice_sd: float | None = None
+    centerline_dice: float | None = None
+    centerline_dice_sd: float | None = None
+    runs: int = Field(description="where the object is defined")
+    ci95: dict[str, Interval] = Field({}, description="95% bootstrap interval over runs, by number")
+
+
+class RunOverlap(Strict):
+    """One object in one run. Voxels of both sides, of the reference, of the prediction."""
+
+    dice: float | None
+    iou: float | None
+    surface_dice: float | None = None
+    centerline_dice: float | None = None
+    both: int
+    reference: int
+    prediction: int
+
+
+class SegmentationRun(Strict):
+    """One run."""
+
+    score: float | None
+    objects: dict[str, RunOverlap]
+
+
+class SemanticResult(Strict):
+    """`evaluate --json` of segmentations, and scores.json. score: mean Dice over objects. tolerance: angstrom."""
+
+    kind: Literal["semantic"] = "semantic"
+    task: str | None
+    split: str | None = None
+    score: float | None
+    ci95: Interval | None
+    absent: Literal["skip", "one"]
+    tolerance: float | None = Field(description="of surface_dice; null where no object is a membrane")
+    resampled: bool
+    objects: dict[str, SegmentationScore]
+    by_run: dict[str, SegmentationRun]
+    baseline: Comparison | None = None
     runs: int
     run_names: list[str]
     config: str
     input: list[str]
     reference: list[str]
+    versions: dict[str, str] = {}
     warnings: list[str]
 
 
@@ -80,6 +217,16 @@ class RunsResult(Strict):
     command: str
     output: str
     runs: list[RunOutcome]
+
+
+class SubmitResult(Strict):
+    """`submit --json`."""
+
+    output: str
+    task: str
+    runs: int
+    picks: int
+    warnings: list[str]
 
 
 class TrainResult(Strict):

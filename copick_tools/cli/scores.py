@@ -1,0 +1,103 @@
+"""Tables of scores: results on stdout, warnings on stderr."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from copick_tools.cli import output
+
+if TYPE_CHECKING:
+    from copick_tools.recipes.results import Comparison, PointsResult, SemanticResult
+
+
+def show_points(result: PointsResult) -> None:
+    """Scores of picks."""
+    rows = [
+        [
+            name,
+            o.tp,
+            o.fp,
+            o.fn,
+            _text(o.precision),
+            _text(o.recall),
+            _text(o.fbeta),
+            _range(o.ci95.get("fbeta")),
+            _text(o.average_precision),
+            f"{o.weight:g}",
+            f"{o.distance:g}",
+        ]
+        for name, o in result.objects.items()
+    ]
+    header = ["object", "tp", "fp", "fn", "precision", "recall", f"F{result.beta:g}", "95% interval", "AP", "weight"]
+    output.table(rows, [*header, "distance/A"])
+    if result.localization:
+        output.result("")
+        output.table(
+            [
+                [name, e.pairs, f"{e.median:.1f}", f"{e.p90:.1f}", *(f"{e.axes[axis].median:.1f}" for axis in "xyz")]
+                for name, e in result.localization.items()
+            ],
+            ["error/A", "pairs", "median", "90%", "x", "y", "z"],
+        )
+    kind = f"F{result.beta:g}, rule {result.rule}, {result.runs} runs"
+    output.result(f"\nscore {_text(result.score)} {_range(result.ci95)} ({kind})".replace("  ", " "))
+    if result.other_rule:
+        other = result.other_rule
+        output.result(f"rule {other.rule}: {_text(other.score)} {_range(other.ci95)}".rstrip())
+    _show_comparison(result.baseline)
+    _show_warnings(result.warnings)
+
+
+def show_segmentations(result: SemanticResult) -> None:
+    """Scores of segmentations."""
+    extra = [
+        (title, number)
+        for title, number in (("surface Dice", "surface_dice"), ("centre-line Dice", "centerline_dice"))
+        if any(getattr(o, number) is not None for o in result.objects.values())
+    ]
+    rows = [
+        [
+            name,
+            o.runs,
+            _text(o.dice),
+            _text(o.dice_sd),
+            _range(o.ci95.get("dice")),
+            _text(o.iou),
+            *(_text(getattr(o, number)) for _, number in extra),
+        ]
+        for name, o in result.objects.items()
+    ]
+    output.table(rows, ["object", "runs", "Dice", "sd", "95% interval", "IoU", *(title for title, _ in extra)])
+    output.result(
+        f"\nscore {_text(result.score)} {_range(result.ci95)} (mean Dice, {result.runs} runs)".replace("  ", " ")
+    )
+    _show_comparison(result.baseline)
+    _show_warnings(result.warnings)
+
+
+def _show_comparison(baseline: Comparison | None) -> None:
+    if baseline is None:
+        return
+    found = baseline.difference
+    p = "" if found.p is None else f", p {found.p:.4f}"
+    output.result(
+        f"baseline {' '.join(baseline.input)}: {_text(baseline.score)}, "
+        f"difference {_signed(found.difference)} {_range(found.ci95)}{p}".rstrip()
+    )
+
+
+def _show_warnings(warnings: list[str]) -> None:
+    for warning in warnings:
+        output.words(f"Warning: {warning}")
+
+
+def _text(value: float | None) -> str:
+    return "-" if value is None else f"{value:.4f}"
+
+
+def _signed(value: float | None) -> str:
+    return "-" if value is None else f"{value:+.4f}"
+
+
+def _range(interval: tuple[float, float] | None) -> str:
+    return "" if interval is None else f"[{interval[0]:.3f}, {interval[1]:.3f}]"
