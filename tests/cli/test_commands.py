@@ -351,16 +351,16 @@ class TestPredict:
         assert result.rule == "kaggle"
         assert result.other_rule.rule == "one-to-one"
         assert result.runs == 3
-        assert result.ci95[0] <= result.score <= result.ci95[1]
+        assert result.ci95 is None  # three runs are too few
         rows = table(tmp_path / "scores/matches.csv")
         outcomes = [row["outcome"] for row in rows]
-        totals = result.objects.values()
+        totals = PointsResult.model_validate(popsicle.json(*score, "--rule", "one-to-one")).objects.values()
         assert outcomes.count("fn") == sum(o.fn for o in totals)
         assert outcomes.count("tp") + outcomes.count("fp") == sum(o.tp + o.fp for o in totals)
 
         popsicle("report", tmp_path / "scores", "--out", tmp_path / "report.html")
         page = (tmp_path / "report.html").read_text()
-        assert page.count("data:image/png") == 4
+        assert page.count("data:image/jpeg") >= 3
         assert "http" not in page
         assert f"{result.score:.3f}" in page
 
