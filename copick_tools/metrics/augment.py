@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from copick_tools.metrics.reach import Reach
-from copick_tools.types import Integers, Mask
+from copick_tools.types import Floats, Integers, Mask
 
 
 def credited(reach: Reach, references: int, predictions: int, order: Integers | None = None) -> Mask:
@@ -31,6 +31,27 @@ def credited(reach: Reach, references: int, predictions: int, order: Integers | 
         grown = _Growing(reach.reference[rest], first, references)
         true[[row for row in rows.tolist() if grown.add(row)]] = True
     return true
+
+
+def largest(reference: Integers, prediction: Integers, distance: Floats) -> Integers:
+    """Edge numbers of a maximum matching, each prediction's nearest first; seldom the shortest, but in seconds for millions.
+
+    reference, prediction, distance: (P,) the edges, by numbers that start at 0. What is chosen doesn't depend on the
+    edges' order.
+
+    >>> import numpy as np
+    >>> largest(np.array([0, 1, 1]), np.array([0, 0, 1]), np.array([2.0, 1.0, 1.0]))
+    array([0, 2])
+    """
+    if not len(reference):
+        return np.empty(0, int)
+    order = np.lexsort((reference, distance, prediction))
+    count = int(prediction.max()) + 1
+    first = np.searchsorted(prediction[order], np.arange(count + 1))
+    grown = _Growing(reference[order], first, int(reference.max()) + 1)
+    for row in range(count):
+        grown.add(row)
+    return np.flatnonzero(np.array(grown.partner)[reference] == prediction)
 
 
 def isolated(reach: Reach, references: int, predictions: int) -> Mask:

@@ -34,8 +34,10 @@ class PairedDifference:
 
 @functools.lru_cache(maxsize=2)
 def resample(runs: int, samples: int = SAMPLES, seed: int = 0) -> Floats:
-    """(samples, runs): how often each run is drawn, with replacement. Not to be written into."""
-    return np.random.default_rng(seed).multinomial(runs, np.full(runs, 1 / runs), size=samples).astype(float)
+    """(samples, runs): how often each run is drawn, with replacement. Read-only, for it is kept."""
+    drawn = np.random.default_rng(seed).multinomial(runs, np.full(runs, 1 / runs), size=samples).astype(float)
+    drawn.flags.writeable = False
+    return drawn
 
 
 def interval(by_run: Floats, statistic: Statistic, *, level: float = 0.95, seed: int = 0) -> Floats | None:

@@ -10,7 +10,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from copick_tools.metrics.bootstrap import interval
+from copick_tools.metrics.augment import credited
+from copick_tools.metrics.bootstrap import FEWEST, interval
+from copick_tools.metrics.points import find_reach
+from copick_tools.metrics.reach import Reach
+from copick_tools.metrics.table import PointRule, PointTable
 from copick_tools.types import Floats, Integers, Mask
 
 THRESHOLDS = 256  # of a resampled curve
@@ -19,12 +23,50 @@ BINS = 10
 
 @dataclass(frozen=True)
 class ScoredPicks:
-    """Picks of one object in all runs. scores, true, run: (M,). references: (R,) reference points of each run."""
+    """Picks of one object in all runs. scores, true, run: (M,). references: (R,) reference points of each run.
+
+    Raises ValueError for a score that isn't finite.
+    """
 
     scores: Floats
     true: Mask
     run: Integers
     references: Integers
+
+    def __post_init__(self) -> None:
+        if not np.isfinite(self.scores).all():
+            raise ValueError("Expected finite scores")
+
+
+def scored_picks(reference: PointTable, prediction: PointTable, rule: PointRule, name: str) -> ScoredPicks:
+    """The picks of object ``name``, and which of them are true.
+
+    >>> import numpy as np
+    >>> from copick_tools.types import Points
+    >>> truth = {"TS_1": {"ribosome": Points.at([[0, 0, 0]])}}
+    >>> guess = {"TS_1": {"ribosome": Points.at([[20, 0, 0], [30, 0, 0]], [0.4, 0.9])}}
+    >>> tables = [PointTable.of(picks, ("TS_1",), ("ribosome",)) for picks in (truth, guess)]
+    >>> rule = PointRule("one-to-one", 1.0, {"ribosome": 75.0}, {"ribosome": 1.0})
+    >>> scored_picks(*tables, rule, "ribosome").true
+    array([False,  True])
+    """
+    return of_object(
+        reference, prediction, true_picks(reference, prediction, find_reach(reference, prediction, rule)), name
+    )
+
+
+def true_picks(reference: PointTable, prediction: PointTable, reach: Reach) -> Mask:
+    """(N,) which picks are true, by falling score."""
+    order = np.argsort(-prediction.scores, kind="stable")
+    return credited(reach, len(reference), len(prediction), order)
+
+
+def of_object(reference: PointTable, prediction: PointTable, true: Mask, name: str) -> ScoredPicks:
+    """The picks of object ``name``. true: (N,) of all picks."""
+    place = reference.objects.index(name)
+    rows = prediction.object == place
+    references = reference.counts()[:, place].astype(int)
+    return ScoredPicks(prediction.scores[rows], true[rows], prediction.run[rows], references)
 
 
 def precision_recall_curve(picks: ScoredPicks) -> tuple[Floats, Floats, Floats]:
@@ -57,14 +99,26 @@ def average_precision(precision: Floats, recall: Floats) -> float:
 
 
 def average_precision_interval(picks: ScoredPicks) -> Floats | None:
-    """(2,) bootstrap interval over runs, on at most `THRESHOLDS` thresholds; None below five runs."""
+    """(2,) bootstrap interval over runs; None where fewer than five runs have any of it, or nothing is true.
+
+    Recall grows at true picks alone, so their scores are the thresholds; of more than `THRESHOLDS` a part, with the
+    precision between two of them taken for the mean of both.
+    """
     runs = len(picks.references)
-    levels = np.unique(np.quantile(picks.scores, np.linspace(0, 1, THRESHOLDS), method="inverted_cdf"))[::-1]
+    if (picks.references + np.bincount(picks.run, minlength=runs) > 0).sum() < FEWEST or not picks.true.any():
+        return None
+    levels = np.unique(picks.scores[picks.true])
+    exact = len(levels) <= THRESHOLDS
+    if not exact:
+        levels = levels[np.linspace(0, len(levels) - 1, THRESHOLDS).round().astype(int)]
+    levels = levels[::-1]
     place = np.searchsorted(-levels, -picks.scores)  # the highest level that the score reaches
+    reaching = place < len(levels)
     shape = runs, len(levels)
-    cells = picks.run * shape[1] + place
+    cells = (picks.run * shape[1] + place)[reaching]
     tp, all_ = (
-        np.bincount(cells, weights, runs * shape[1]).reshape(shape).cumsum(axis=1) for weights in (picks.true, None)
+        np.bincount(cells, weights, runs * shape[1]).reshape(shape).cumsum(axis=1)
+        for weights in (picks.true[reaching], None)
     )
 
     def statistic(totals: Floats) -> Floats:
@@ -72,6 +126,8 @@ def average_precision_interval(picks: ScoredPicks) -> Floats | None:
         with np.errstate(invalid="ignore", divide="ignore"):
             precision = np.where(taken > 0, found / taken, 1.0)
             recall = found / references
+        if not exact:
+            precision[:, 1:] = (precision[:, 1:] + precision[:, :-1]) / 2
         return np.asarray((np.diff(recall, prepend=0.0, axis=1) * precision).sum(axis=1))
 
     return interval(np.column_stack([tp, all_, picks.references]), statistic)

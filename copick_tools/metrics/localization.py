@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 
-from copick_tools.metrics.bootstrap import interval
+from copick_tools.metrics.bootstrap import FEWEST, interval
 from copick_tools.types import Floats, Integers
 
 AXES = ("x", "y", "z")
 QUANTILES = {"median": 0.5, "p90": 0.9}
-GRID = 32  # values that a resampled quantile may have
+ALL, GRID = 256, 64  # values between which a resampled quantile may lie: all of them up to 256, else 64
 
 
 def localization(offsets: Floats) -> dict[str, float]:
@@ -33,15 +33,19 @@ def localization(offsets: Floats) -> dict[str, float]:
 
 
 def localization_intervals(offsets: Floats, run: Integers, runs: int) -> dict[str, tuple[float, float]]:
-    """Bootstrap intervals of the same numbers over ``runs`` runs; none below five runs.
+    """Bootstrap intervals of the same numbers over ``runs`` runs; none where fewer than five have a pair.
 
     offsets: (P, 3) xyz in angstrom. run: (P,) the run of each pair.
     """
-    sums = {"pairs": np.bincount(run, minlength=runs).astype(float)[:, None]}
+    pairs_of = np.bincount(run, minlength=runs)
+    if (pairs_of > 0).sum() < FEWEST:
+        return {}
+    effective = pairs_of.sum() ** 2 / (pairs_of**2).sum()
+    sums = {"pairs": pairs_of.astype(float)[:, None]}
     grids = {}
     for name, values in _magnitudes(offsets).items():
         for key, level in _keys(name).items():
-            grids[key] = _grid(values, level, runs)
+            grids[key] = _grid(values, level, effective)
             cells = run * (len(grids[key]) + 1) + np.searchsorted(grids[key], values)
             counts = np.bincount(cells, minlength=runs * (len(grids[key]) + 1)).reshape(runs, -1)
             sums[key] = counts.cumsum(axis=1, dtype=float)[:, :-1]
@@ -79,8 +83,10 @@ def _level(key: str) -> float:
     return QUANTILES[key.rpartition(".")[2]]
 
 
-def _grid(values: Floats, level: float, runs: int) -> Floats:
-    """Values around a quantile, as far as its resamples go (six standard errors if runs were the sample)."""
+def _grid(values: Floats, level: float, runs: float) -> Floats:
+    """Values among which a quantile's resamples lie: all, or those as far as six standard errors if runs were the sample."""
+    if len(values) <= ALL:
+        return np.unique(values)
     width = 3 / np.sqrt(runs)
     levels = np.linspace(max(0.0, level - width), min(1.0, level + width), GRID)
     return np.unique(np.quantile(values, levels, method="inverted_cdf"))

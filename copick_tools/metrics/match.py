@@ -14,19 +14,15 @@ from typing import Literal, get_args
 
 import numpy as np
 from scipy.sparse import coo_array, csr_array
-from scipy.sparse.csgraph import (
-    connected_components,
-    maximum_bipartite_matching,
-    min_weight_full_bipartite_matching,
-)
+from scipy.sparse.csgraph import connected_components, min_weight_full_bipartite_matching
 
-from copick_tools.metrics.augment import isolated
-from copick_tools.metrics.reach import Reach, in_reach
+from copick_tools.metrics.augment import isolated, largest
+from copick_tools.metrics.reach import Reach, in_reach, nearest
 from copick_tools.types import Floats, Integers, Match
 
 Rule = Literal["one-to-one", "czii"]
 CLUSTER = 20_000  # points that hang together; in a larger cluster any maximum matching is taken
-BATCH = 1_000  # reference points that are solved together: the solver's time grows with their square
+BATCH = 2_000  # points that are solved together: the solver's time grows with their square
 
 
 def match(reference: Floats, prediction: Floats, distance: float, rule: Rule = "one-to-one") -> Match:
@@ -48,13 +44,17 @@ def match(reference: Floats, prediction: Floats, distance: float, rule: Rule = "
     (2, -1, 0)
     """
     _validate(reference, prediction, distance, rule)
-    reach = in_reach(reference, prediction, distance)
-    chosen = one_to_one(reach, reference, prediction) if rule == "one-to-one" else nearest(reach)
-    pairs = np.column_stack([reach.reference[chosen], reach.prediction[chosen]])
+    if rule == "czii":
+        found, squared = nearest(reference, prediction, distance)
+        hit = np.flatnonzero(found >= 0)
+        pairs, distances = np.column_stack([hit, found[hit]]), np.sqrt(squared[hit])
+    else:
+        reach = in_reach(reference, prediction, distance)
+        chosen = one_to_one(reach, reference, prediction)
+        pairs = np.column_stack([reach.reference[chosen], reach.prediction[chosen]])
+        distances = np.sqrt(reach.squared[chosen])
     tp = len(pairs)
-    return Match(
-        tp=tp, fp=len(prediction) - tp, fn=len(reference) - tp, pairs=pairs, distances=np.sqrt(reach.squared[chosen])
-    )
+    return Match(tp=tp, fp=len(prediction) - tp, fn=len(reference) - tp, pairs=pairs, distances=distances)
 
 
 def _validate(reference: Floats, prediction: Floats, distance: float, rule: str) -> None:
@@ -75,17 +75,17 @@ def require_finite(name: str, values: Floats) -> None:
         raise ValueError(f"Expected finite numbers in `{name}`, but row {row} holds {values[row].tolist()}")
 
 
-def nearest(reach: Reach) -> Integers:
-    """Rows of ``reach``: of each reference point in reach of any prediction, the nearest prediction."""
-    order = np.lexsort((reach.prediction, reach.squared, reach.reference))
-    return np.asarray(order[np.unique(reach.reference[order], return_index=True)[1]])
-
-
 def one_to_one(reach: Reach, reference: Floats, prediction: Floats) -> Integers:
     """Rows of ``reach`` that form a maximum matching of least total distance, by reference row.
 
-    reference: (N, ...), prediction: (M, ...) the points: what is chosen doesn't depend on their order. Clusters of more
-    than `CLUSTER` points get a maximum matching, not always the shortest.
+    reference: (N, ...), prediction: (M, ...) what tells the points apart, their coordinates first: the choice follows it
+    and not their order. Clusters of more than `CLUSTER` points get a maximum matching, not always the shortest.
+
+    >>> import numpy as np
+    >>> truth, guesses = np.array([[0.0, 0, 0]]), np.array([[3.0, 0, 0], [1, 0, 0]])
+    >>> reach = in_reach(truth, guesses, 5.0)
+    >>> reach.prediction[one_to_one(reach, truth, guesses)]
+    array([1])
     """
     single = isolated(reach, len(reference), len(prediction))
     chosen = [np.flatnonzero(single)]
@@ -109,19 +109,21 @@ def _ranks(points: Floats, rows: Integers) -> Integers:
 
 
 def _batches(i: Integers, j: Integers) -> list[Integers]:
-    """Edge numbers of whole connected clusters, about `BATCH` reference points in each batch."""
+    """Edge numbers of whole connected clusters: small ones together, each with more than `BATCH` points by itself."""
     n, m = int(i.max()) + 1, int(j.max()) + 1
     graph = coo_array((np.ones(len(i), np.int8), (i, n + j)), shape=(n + m, n + m))
-    _, cluster = connected_components(graph, directed=False)
-    sizes = np.bincount(cluster[:n], minlength=cluster.max() + 1)  # reference points of each cluster
-    batch = (np.cumsum(sizes) - 1) // BATCH
+    clusters, cluster = connected_components(graph, directed=False)
+    points = np.bincount(cluster, minlength=clusters)
+    small = points <= BATCH
+    batch = np.cumsum(np.where(small, points, 0)) // BATCH
+    batch[~small] = clusters + np.arange(int((~small).sum()))
     of_edge = batch[cluster[i]]
     order = np.argsort(of_edge, kind="stable")
     return np.split(order, np.flatnonzero(np.diff(of_edge[order])) + 1)
 
 
 def _matching(i: Integers, j: Integers, distance: Floats) -> Integers:
-    """Edge numbers of a maximum matching of edges (i, j), the shortest unless the cluster is too large for it.
+    """Edge numbers of a maximum matching of edges (i, j), the shortest unless it is one cluster too large for that.
 
     Every reference point also gets a costly partner of its own, so that a full matching always exists, and the cheapest
     one leaves as few reference points as possible without a real partner.
@@ -129,12 +131,11 @@ def _matching(i: Integers, j: Integers, distance: Floats) -> Integers:
     left, i = np.unique(i, return_inverse=True)
     right, j = np.unique(j, return_inverse=True)
     n, m = len(left), len(right)
-    if n + m > CLUSTER:
-        partner = maximum_bipartite_matching(csr_array((distance + 1, (i, j)), shape=(n, m)), perm_type="column")
-    else:
-        cost = distance + 1.0  # a stored zero would read as no edge
-        own = np.arange(n)
-        costs = np.concatenate([cost, np.full(n, cost.max() * (n + 1))])
-        ends = np.concatenate([i, own]), np.concatenate([j, m + own])
-        _, partner = min_weight_full_bipartite_matching(csr_array(coo_array((costs, ends), shape=(n, m + n))))
+    if n + m > CLUSTER:  # scipy's maximum matching takes minutes here: its time grows with the square for sorted points
+        return largest(i, j, distance)
+    cost = distance + 1.0  # a stored zero would read as no edge
+    own = np.arange(n)
+    costs = np.concatenate([cost, np.full(n, cost.max() * (n + 1))])
+    ends = np.concatenate([i, own]), np.concatenate([j, m + own])
+    _, partner = min_weight_full_bipartite_matching(csr_array(coo_array((costs, ends), shape=(n, m + n))))
     return np.flatnonzero(partner[i] == j)

@@ -7,11 +7,11 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from copick_tools.metrics.augment import credited
-from copick_tools.metrics.bootstrap import PairedDifference, interval, paired
+from copick_tools.metrics.bootstrap import FEWEST, PairedDifference, interval, paired
 from copick_tools.metrics.byu import byu
 from copick_tools.metrics.fbeta import aggregate, fbeta, precision_recall
 from copick_tools.metrics.match import require_finite
-from copick_tools.metrics.reach import Reach, in_reach, reached
+from copick_tools.metrics.reach import PAIRS, Reach, in_reach, nearest
 from copick_tools.metrics.table import PointRule, PointTable
 from copick_tools.types import Floats, Integers
 
@@ -27,38 +27,56 @@ class PointScores:
     undefined: str | None = None
 
     def numbers(self, totals: Floats | None = None) -> Floats:
-        """(..., K, 3) precision, recall and F-beta of counts (..., K, 3), all runs' sums unless given; NaN: undefined."""
+        """(..., K, 6) tp, fp, fn, precision, recall and F-beta of counts (..., K, 3), all runs' sums unless given.
+
+        NaN where undefined.
+        """
         sums = self.counts.sum(axis=0) if totals is None else totals
-        return np.stack([*precision_recall(sums), fbeta(sums, self.rule.beta)], axis=-1)
+        rates = np.stack([*precision_recall(sums), fbeta(sums, self.rule.beta)], axis=-1)
+        return np.concatenate([sums, np.full_like(rates, np.nan) if self.undefined else rates], axis=-1)
 
     def fbeta(self) -> Floats:
         """(K,), NaN where undefined."""
-        return np.asarray(self.numbers()[..., 2])
+        return np.asarray(self.numbers()[..., 5])
 
     def score(self) -> float:
         """The aggregate, NaN where undefined."""
-        return float("nan") if self.undefined else float(self._aggregate(self.counts.sum(axis=0)))
+        return float(self._aggregate(self.counts.sum(axis=0)))
 
     def run_scores(self) -> Floats:
         """(R,) the weighted mean of the objects that each run has, on either side; NaN where it has none."""
         return replace(self, rule=replace(self.rule, present_only=True))._aggregate(self.counts)
 
+    def runs_with(self) -> Integers:
+        """(K,) in how many runs each object is, on either side."""
+        return np.asarray(self.counts.any(axis=2).sum(axis=0))
+
     def score_interval(self) -> Floats | None:
         """(2,) bootstrap interval of the aggregate over runs; None below five runs."""
-        return None if self.undefined else interval(self.counts, self._aggregate)
+        return interval(self.counts, self._aggregate)
 
     def number_intervals(self) -> Floats | None:
-        """(2, K, 3) bootstrap intervals of `numbers` over runs; None below five runs."""
-        return interval(self.counts, self.numbers)
+        """(2, K, 6) bootstrap intervals of `numbers`; NaN for objects in fewer than five runs, None below five runs."""
+        bounds = interval(self.counts, self.numbers)
+        return None if bounds is None else np.where((self.runs_with() < FEWEST)[:, None], np.nan, bounds)
 
     def against(self, baseline: PointScores) -> tuple[PairedDifference, PairedDifference] | None:
-        """Differences of the aggregate and of each object's F-beta (K,) to a baseline's; None below five runs."""
+        """Differences of the aggregate and of each object's F-beta (K,) to a baseline's; None below five runs.
+
+        An object in fewer than five runs has neither interval nor p.
+        """
         score = paired(self.counts, baseline.counts, self._aggregate)
-        objects = paired(self.counts, baseline.counts, lambda totals: fbeta(totals, self.rule.beta))
-        return None if score is None or objects is None else (score, objects)
+        objects = paired(self.counts, baseline.counts, lambda totals: self.numbers(totals)[..., 5])
+        if score is None or objects is None:
+            return None
+        rare = np.maximum(self.runs_with(), baseline.runs_with()) < FEWEST
+        low, high, p = (np.where(rare, np.nan, part) for part in (objects.low, objects.high, objects.p))
+        return score, PairedDifference(objects.difference, low, high, p)
 
     def _aggregate(self, totals: Floats) -> Floats:
         """totals: (..., K, 3)."""
+        if self.undefined:
+            return np.full(totals.shape[:-2], np.nan)
         weights = np.array([self.rule.weights[name] for name in self.objects])
         return np.asarray(aggregate(fbeta(totals, self.rule.beta), weights, present_only=self.rule.present_only))
 
@@ -69,12 +87,13 @@ def find_reach(reference: PointTable, prediction: PointTable, rule: PointRule) -
     Raises ValueError: not the same runs and objects, a position or score that isn't finite, too many pairs.
     """
     _validate(reference, prediction)
-    found = []
+    found, room = [], PAIRS
     distances = prediction.distances(rule)
     for place in range(len(reference.objects)):
         here, there = (np.flatnonzero(table.object == place) for table in (reference, prediction))
         groups = reference.run[here], prediction.run[there]
-        near = in_reach(reference.positions[here], prediction.positions[there], distances[there], groups)
+        near = in_reach(reference.positions[here], prediction.positions[there], distances[there], groups, room)
+        room -= len(near)
         found.append((here[near.reference], there[near.prediction], near.squared))
     return Reach(*(np.concatenate(parts) for parts in zip(*found))) if found else Reach(*np.empty((3, 0), int))
 
@@ -85,6 +104,15 @@ def score_points(
     """Match and count the picks of every run. reach: from `find_reach`, where it is there already.
 
     Raises ValueError as `find_reach`, the last reason under ``one-to-one`` only.
+
+    >>> from copick_tools.types import Points
+    >>> runs, objects = ("TS_1", "TS_2"), ("ribosome",)
+    >>> truth = {"TS_1": {"ribosome": Points.at([[0, 0, 0], [500, 0, 0]])}}
+    >>> guess = {"TS_1": {"ribosome": Points.at([[20, 0, 0]])}, "TS_2": {"ribosome": Points.at([[7, 7, 7]])}}
+    >>> tables = (PointTable.of(picks, runs, objects) for picks in (truth, guess))
+    >>> found = score_points(*tables, PointRule("one-to-one", 1.0, {"ribosome": 75.0}, {"ribosome": 1.0}))
+    >>> found.counts[:, 0].tolist(), found.score()
+    ([[1.0, 0.0, 1.0], [0.0, 1.0, 0.0]], 0.5)
     """
     _validate(reference, prediction)
     truths, guesses = reference.counts(), prediction.counts()
@@ -100,6 +128,8 @@ def score_points(
 def _validate(reference: PointTable, prediction: PointTable) -> None:
     if (reference.runs, reference.objects) != (prediction.runs, prediction.objects):
         raise ValueError("Expected the same runs and objects on both sides")
+    if (reference.units() != prediction.units()).any():
+        raise ValueError("Expected the same unit of positions on both sides")
     for side, table in (("reference", reference), ("prediction", prediction)):
         require_finite(f"{side}.positions", table.positions)
         require_finite(f"{side}.scores", table.scores)
@@ -113,8 +143,8 @@ def _found(reference: PointTable, prediction: PointTable, rule: PointRule, reach
     if reach is not None:
         return reference.counts(np.unique(reach.reference))
     groups = [table.run * len(table.objects) + table.object for table in (reference, prediction)]
-    mask = reached(reference.positions, prediction.positions, reference.distances(rule), (groups[0], groups[1]))
-    return reference.counts(np.flatnonzero(mask))
+    found, _ = nearest(reference.positions, prediction.positions, reference.distances(rule), (groups[0], groups[1]))
+    return reference.counts(np.flatnonzero(found >= 0))
 
 
 def _byu(reference: PointTable, prediction: PointTable, rule: PointRule) -> tuple[Floats, str | None]:

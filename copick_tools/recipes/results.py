@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Iterable
 from typing import Any, Literal
 
 from pydantic import Field
@@ -9,6 +11,19 @@ from pydantic import Field
 from copick_tools.recipes.base import Strict
 
 Interval = tuple[float, float]
+
+
+def number(value: float) -> float | None:
+    """A value for JSON: None where undefined."""
+    return float(value) if math.isfinite(value) else None
+
+
+def interval(bounds: Iterable[float] | None) -> Interval | None:
+    """Lower and upper bound for JSON: None where undefined."""
+    if bounds is None:
+        return None
+    low, high = (float(bound) for bound in bounds)
+    return (low, high) if math.isfinite(low) and math.isfinite(high) else None
 
 
 class Difference(Strict):
@@ -137,6 +152,8 @@ class PointsResult(Strict):
     config: str | None
     input: list[str]
     reference: list[str]
+    options: list[str] = Field([], description="of the command, beyond input, reference, task, split and runs")
+    empty_runs: int = Field(0, description="runs without prediction that count as empty")
     versions: dict[str, str] = {}
     warnings: list[str]
 
@@ -197,6 +214,8 @@ class SemanticResult(Strict):
     config: str
     input: list[str]
     reference: list[str]
+    options: list[str] = Field([], description="of the command, beyond input, reference, task, split and runs")
+    empty_runs: int = Field(0, description="runs without prediction that count as empty")
     versions: dict[str, str] = {}
     warnings: list[str]
 

@@ -13,6 +13,8 @@ from copick_tools.recipes.task import Task
 from copick_tools.volumes.particles import Particle
 
 RULES = ("one-to-one", "kaggle")
+LARGEST = 1e9  # angstrom
+LARGEST_BETA = 1e6
 
 
 @dataclass(frozen=True)
@@ -28,13 +30,23 @@ class Overrides:
         """Raise UsageError for a rule that doesn't exist, a number out of range, or two distances."""
         if self.rule not in (None, *RULES):
             raise UsageError(f"no rule '{self.rule}'", nearest(self.rule or "", RULES))
-        if self.beta is not None and not 0 <= self.beta < float("inf"):
-            raise UsageError(f"--beta is {self.beta}, but has to be a number from 0 up")
+        if self.beta is not None and not 0 <= self.beta < LARGEST_BETA:
+            raise UsageError(f"--beta is {self.beta}, but has to be a number from 0 up, below {LARGEST_BETA:g}")
         for option, value in (("distance", self.distance), ("distance-multiplier", self.distance_multiplier)):
-            if value is not None and not 0 < value < float("inf"):
-                raise UsageError(f"--{option} is {value}, but has to be a positive number")
+            if value is not None and not 0 < value < LARGEST:
+                raise UsageError(f"--{option} is {value}, but has to be a positive number below {LARGEST:g}")
         if self.distance is not None and self.distance_multiplier is not None:
             raise UsageError("--distance or --distance-multiplier, not both")
+
+    def options(self) -> list[str]:
+        """As they are typed."""
+        given = {
+            "--rule": self.rule,
+            "--beta": self.beta,
+            "--distance": self.distance,
+            "--distance-multiplier": self.distance_multiplier,
+        }
+        return [str(part) for option, value in given.items() if value is not None for part in (option, value)]
 
     def radius_needed(self, task: Task | None) -> bool:
         """Whether the matching distances follow from the objects' radii."""
@@ -79,6 +91,6 @@ def particles(task: Task, target: Target) -> list[Particle]:
     return [Particle(o.name, o.label, fraction * (o.radius or 0)) for o in task.targets if o.is_particle]
 
 
-def public_name(rule: PointRule) -> str:
+def public_name(rule: PointRule) -> Literal["one-to-one", "kaggle"]:
     """How commands and documents call a rule: the official codes are ``kaggle``."""
     return "one-to-one" if rule.rule == "one-to-one" else "kaggle"

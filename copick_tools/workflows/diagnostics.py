@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 import numpy as np
 
 from copick_tools.metrics import curves
-from copick_tools.metrics.augment import credited
-from copick_tools.metrics.bootstrap import interval
+from copick_tools.metrics.bootstrap import FEWEST, interval
 from copick_tools.metrics.confusion import confusion
 from copick_tools.metrics.curves import BINS, ScoredPicks
 from copick_tools.metrics.localization import AXES, localization, localization_intervals
+from copick_tools.metrics.reach import Reach, TooDense
 from copick_tools.recipes import results
-from copick_tools.types import Floats, Mask
+from copick_tools.types import Floats, Integers
 from copick_tools.workflows.sides import Sides
 
 SHOWN = 200  # points of a curve
@@ -43,8 +43,14 @@ class Details:
 
 def details(sides: Sides) -> Details:
     """All of them. An object whose picks all have one score has neither curve nor reliability."""
-    found = Details(confusion=_confusion(sides), localization=_localization(sides))
-    for name, picks in _scored(sides).items():
+    if sides.reach is None or sides.pairs is None:
+        return Details()
+    found = Details(localization=_localization(sides, sides.pairs))
+    try:
+        found = replace(found, confusion=_confusion(sides, sides.pairs))
+    except TooDense:
+        found.warnings.append("too many picks of one object lie at another's reference points: no confusion table")
+    for name, picks in _scored(sides, sides.reach).items():
         found.curves[name], found.numbers[name] = _curve(picks)
         if (picks.scores < 0).any() or (picks.scores > 1).any():
             found.warnings.append(f"{name}: scores outside [0, 1], so no reliability")
@@ -52,12 +58,13 @@ def details(sides: Sides) -> Details:
         bins = curves.reliability(picks)
         found.reliability[name] = _reliability(bins.sum(axis=0))
         found.numbers[name].values["calibration_error"] = float(curves.calibration_error(bins.sum(axis=0)))
-        _put(found.numbers[name].ci95, "calibration_error", interval(bins, curves.calibration_error))
+        if (bins[..., 0].sum(axis=1) > 0).sum() >= FEWEST:
+            _put(found.numbers[name].ci95, "calibration_error", interval(bins, curves.calibration_error))
     return found
 
 
-def _localization(sides: Sides) -> dict[str, results.LocalizationError]:
-    i, j = sides.pairs
+def _localization(sides: Sides, pairs: tuple[Integers, Integers]) -> dict[str, results.LocalizationError]:
+    i, j = pairs
     table = sides.reference
     offsets = (sides.prediction.positions[j] - table.positions[i]) * table.units()[table.run[i]][:, None]
     found = {}
@@ -80,32 +87,18 @@ def _localization(sides: Sides) -> dict[str, results.LocalizationError]:
     return found
 
 
-def _confusion(sides: Sides) -> results.Confusion:
+def _confusion(sides: Sides, pairs: tuple[Integers, Integers]) -> results.Confusion:
     names = [*sides.reference.objects, NOTHING]
-    counts = confusion(sides.reference, sides.prediction, sides.rule, sides.pairs)
+    counts = confusion(sides.reference, sides.prediction, sides.rule, pairs)
     return results.Confusion(reference=names, prediction=names, counts=counts.tolist())
 
 
-def _scored(sides: Sides) -> dict[str, ScoredPicks]:
+def _scored(sides: Sides, reach: Reach) -> dict[str, ScoredPicks]:
     """The picks of each object with several scores, and which of them are true."""
     table = sides.prediction
-    objects = [k for k in range(len(table.objects)) if len(np.unique(table.scores[table.object == k])) > 1]
-    true = _true(sides) if objects else np.empty(0, bool)
-    references = sides.reference.counts()
-    found = {}
-    for place in objects:
-        rows = table.object == place
-        found[table.objects[place]] = ScoredPicks(
-            table.scores[rows], true[rows], table.run[rows], references[:, place].astype(int)
-        )
-    return found
-
-
-def _true(sides: Sides) -> Mask:
-    if sides.reach is None:
-        raise ValueError("Expected pairs")
-    order = np.argsort(-sides.prediction.scores, kind="stable")
-    return credited(sides.reach, len(sides.reference), len(sides.prediction), order)
+    several = [name for k, name in enumerate(table.objects) if len(np.unique(table.scores[table.object == k])) > 1]
+    true = curves.true_picks(sides.reference, table, reach) if several else np.empty(0, bool)
+    return {name: curves.of_object(sides.reference, table, true, name) for name in several}
 
 
 def _curve(picks: ScoredPicks) -> tuple[results.Curve, Numbers]:
@@ -135,5 +128,6 @@ def _reliability(bins: Floats) -> list[results.ReliabilityBin]:
 
 
 def _put(ci95: dict[str, results.Interval], key: str, bounds: Floats | None) -> None:
-    if bounds is not None and np.isfinite(bounds).all():
-        ci95[key] = (float(bounds[0]), float(bounds[1]))
+    found = results.interval(bounds)
+    if found is not None:
+        ci95[key] = found

@@ -9,9 +9,10 @@ import numpy as np
 from copick_tools.data.uris import SegmentationUri
 from copick_tools.metrics import semantic
 from copick_tools.recipes import results
+from copick_tools.recipes.results import interval, number
 from copick_tools.types import Floats, Integers
 from copick_tools.workflows.overlap import NUMBERS
-from copick_tools.workflows.scoring import interval, number
+from copick_tools.workflows.scoring import difference
 
 
 @dataclass(frozen=True)
@@ -61,20 +62,9 @@ def comparison(baseline: SegmentationUri, table: Table, other: Table) -> results
     score = semantic.mean_score(theirs)
     differences = semantic.object_means(ours) - semantic.object_means(theirs)
     paired, whole = semantic.paired_means(ours, theirs), semantic.paired_score(ours, theirs)
-    by_object: list[tuple[float, float, float] | None] = [None] * len(table.names)
-    if paired is not None:
-        by_object = list(zip(paired.low, paired.high, paired.p))
-    overall = None if whole is None else (float(whole.low), float(whole.high), float(whole.p))
     return results.Comparison(
         input=[str(baseline)],
         score=number(score),
-        difference=_difference(semantic.mean_score(ours) - score, overall),
-        objects={name: _difference(differences[index], by_object[index]) for index, name in enumerate(table.names)},
+        difference=difference(semantic.mean_score(ours) - score, whole),
+        objects={name: difference(differences[index], paired, (index,)) for index, name in enumerate(table.names)},
     )
-
-
-def _difference(value: float, paired: tuple[float, float, float] | None) -> results.Difference:
-    """paired: low, high, p."""
-    if paired is None:
-        return results.Difference(difference=number(value))
-    return results.Difference(difference=number(value), ci95=interval(np.array(paired[:2])), p=number(paired[2]))

@@ -26,7 +26,7 @@ class Sides:
 
     @cached_property
     def reach(self) -> Reach | None:
-        """All pairs in reach; None where there are too many for one-to-one matching."""
+        """All pairs in reach; None where there are too many to match one-to-one."""
         try:
             return find_reach(self.reference, self.prediction, self.rule)
         except TooDense as error:
@@ -35,15 +35,22 @@ class Sides:
             return None
 
     @cached_property
-    def pairs(self) -> tuple[Integers, Integers]:
-        """Rows of reference and prediction that match one-to-one; none where there are too many pairs."""
+    def pairs(self) -> tuple[Integers, Integers] | None:
+        """Rows of reference and prediction that match one-to-one, of equals the pick of best score; None: too many."""
         if self.reach is None:
-            return np.empty(0, int), np.empty(0, int)
-        rows = one_to_one(self.reach, self.reference.positions, self.prediction.positions)
+            return None
+        picks = np.column_stack([self.prediction.positions, -self.prediction.scores])
+        rows = one_to_one(self.reach, self.reference.positions, picks)
         return self.reach.reference[rows], self.reach.prediction[rows]
 
-    def scores(self, rule: PointRule) -> PointScores | None:
-        """None where the rule can't be computed."""
-        if rule.rule == "one-to-one" and self.reach is None:
+    @cached_property
+    def scores(self) -> PointScores:
+        """Under the rule."""
+        return score_points(self.reference, self.prediction, self.rule, self.reach)
+
+    @cached_property
+    def others(self) -> PointScores | None:
+        """Under the other rule; None where there is none, or it can't be computed."""
+        if self.other is None or (self.other.rule == "one-to-one" and self.reach is None):
             return None
-        return score_points(self.reference, self.prediction, rule, self.reach)
+        return score_points(self.reference, self.prediction, self.other, self.reach)

@@ -204,6 +204,23 @@ def localization(reference, prediction, distances, name):
     return len(offsets), numbers
 
 
+def leftovers(reference, prediction, distances, left, right):
+    """Rows of what matches across kinds, of the rows that are left of either side."""
+    pairs, fortune = [], 1e9
+    for run in {pick[0] for pick in reference}:
+        i = sorted(r for r in left if reference[r][0] == run)
+        j = sorted(s for s in right if prediction[s][0] == run)
+        if not i or not j:
+            continue
+        cost = np.full((len(i), len(j)), fortune)
+        for a, r in enumerate(i):
+            for b, s in enumerate(j):
+                if within(reference[r][2], prediction[s][2], distances[reference[r][1]]):
+                    cost[a, b] = gap(reference[r][2], prediction[s][2])
+        pairs += [(i[a], j[b]) for a, b in zip(*linear_sum_assignment(cost)) if cost[a, b] < fortune]
+    return pairs
+
+
 def confusion(reference, prediction, distances):
     """Reference object by predicted object, the last of both nothing: own kind first, what is left across kinds.
 
@@ -220,22 +237,10 @@ def confusion(reference, prediction, distances):
                 table[k, k] += 1
                 left.discard(i[a])
                 right.discard(j[b])
-    for run in runs:
-        i = sorted(r for r in left if reference[r][0] == run)
-        j = sorted(r for r in right if prediction[r][0] == run)
-        if not i or not j:
-            continue
-        fortune = 1e9
-        cost = np.full((len(i), len(j)), fortune)
-        for a, r in enumerate(i):
-            for b, s in enumerate(j):
-                if within(reference[r][2], prediction[s][2], distances[reference[r][1]]):
-                    cost[a, b] = gap(reference[r][2], prediction[s][2])
-        for a, b in zip(*linear_sum_assignment(cost)):
-            if cost[a, b] < fortune:
-                table[names.index(reference[i[a]][1]), names.index(prediction[j[b]][1])] += 1
-                left.discard(i[a])
-                right.discard(j[b])
+    for r, s in leftovers(reference, prediction, distances, left, right):
+        table[names.index(reference[r][1]), names.index(prediction[s][1])] += 1
+        left.discard(r)
+        right.discard(s)
     for r in left:
         table[names.index(reference[r][1]), -1] += 1
     for s in right:

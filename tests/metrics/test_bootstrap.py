@@ -43,14 +43,18 @@ def test_the_interval_is_that_of_resampled_runs():
     assert scores.score_interval() == pytest.approx(wanted)
     assert scores.score_interval()[0] < scores.score() < scores.score_interval()[1]
     numbers = scores.number_intervals()
-    assert numbers.shape == (2, 2, 3)
+    assert numbers.shape == (2, 2, 6)  # tp, fp, fn, precision, recall, F
     for k in range(2):
         drawn = oracle.bootstrap(
             scores.counts.tolist(),
             lambda chosen, k=k: oracle.fbeta(*(sum(c[k][n] for c in chosen) for n in range(3)), 4),
             resample(RUNS),
         )
-        assert numbers[:, k, 2] == pytest.approx(oracle.percentile_interval(drawn))
+        assert numbers[:, k, 5] == pytest.approx(oracle.percentile_interval(drawn))
+        missed = oracle.bootstrap(
+            scores.counts.tolist(), lambda chosen, k=k: sum(c[k][2] for c in chosen), resample(RUNS)
+        )
+        assert numbers[:, k, 2] == pytest.approx(oracle.percentile_interval(missed))
 
 
 def test_runs_are_the_unit_not_picks():
@@ -80,6 +84,11 @@ def test_an_object_of_one_run_is_left_out_where_that_run_is_not_drawn():
     counts[0, 0] = [3, 1, 0]
     scores = PointScores(RULE, tuple("abcdef"), ("a",), counts)
     assert scores.score_interval() == pytest.approx([scores.score()] * 2)
+    assert scores.runs_with().tolist() == [1]
+    assert np.isnan(scores.number_intervals()).all()
+    score, objects = scores.against(scores)
+    assert score.p == 1
+    assert np.isnan(objects.p).all()
 
 
 def test_paired_differences():

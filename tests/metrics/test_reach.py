@@ -10,9 +10,14 @@ from hypothesis import strategies as st
 from metrics import oracle
 
 from copick_tools.metrics import reach as module
-from copick_tools.metrics.reach import TooDense, in_reach, reached
+from copick_tools.metrics.reach import TooDense, in_reach, nearest
 
 RELAXED = settings(deadline=None, derandomize=True, max_examples=50)
+
+
+def reached(*arguments):
+    """Which reference points have any prediction in reach."""
+    return nearest(*arguments)[0] >= 0
 
 
 def naive(reference, prediction, radii, groups):
@@ -39,7 +44,7 @@ def test_pairs_are_those_of_a_double_loop(seed, n, m, whole):
     assert set(pairs) == naive(reference, prediction, radii, groups)
     offsets = reference[found.reference] - prediction[found.prediction]
     assert found.squared == pytest.approx((offsets**2).sum(axis=1), abs=0)
-    # `reached` has the distances on the reference's side
+    # `nearest` has the distances on the reference's side
     own = rng.choice([5.0, 13.0, 25.0], n)
     wanted = {i for _, i in naive(prediction, reference, own, groups[::-1])}
     assert set(np.flatnonzero(reached(reference, prediction, own, groups))) == wanted
