@@ -49,7 +49,11 @@ class _Handler(logging.Handler):
 def result(text: str) -> None:
     """A result, on stdout."""
     stream = _stdout or sys.stdout
-    stream.write(text + "\n")
+    try:
+        stream.write(text + "\n")
+    except UnicodeEncodeError:  # a terminal that knows less than UTF-8
+        known = stream.encoding or "ascii"
+        stream.write(text.encode(known, "backslashreplace").decode(known) + "\n")
     stream.flush()
 
 

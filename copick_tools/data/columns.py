@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import itertools
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,7 +19,9 @@ if TYPE_CHECKING:
     import pandas as pd
 
 HEAD = 65_536  # bytes that have to hold the column names
+LARGEST = 1e100  # its square is still a number
 SEPARATORS = (",", ";", "\t")
+SHOWN = 20  # columns, and letters of each, that a message shows
 NAN = ("nan", "NaN", "NAN", "-nan")
 
 
@@ -43,15 +46,17 @@ class Columns:
 
     def error(self, row: int, column: str, what: str, hint: str | None = None) -> FormatError:
         """row: from 0."""
-        return FormatError(f"{self.path}: row {row + 1}, column {column}: {what}", hint)
+        return FormatError(f"{self.path}: {_place(self.path, row + 1)}, column {column}: {what}", hint)
 
     def require_finite(self, columns: Sequence[str], rows: Mask | None = None) -> None:
-        """Raise FormatError for the first number that isn't finite, among ``rows`` (N,)."""
+        """Raise FormatError for the first number that isn't finite, or far beyond any tomogram, among ``rows`` (N,)."""
         for column in columns:
-            bad = ~np.isfinite(self.numbers[column]) & (True if rows is None else rows)
+            bad = ~(np.abs(self.numbers[column]) < LARGEST) & (True if rows is None else rows)
             if bad.any():
                 row = int(bad.argmax())
-                raise self.error(row, column, f"{self.numbers[column][row]} isn't a finite number", "correct that row")
+                value = self.numbers[column][row]
+                what = "is no coordinate" if np.isfinite(value) else "isn't a finite number"
+                raise self.error(row, column, f"{value:g} {what}", "correct that row")
 
 
 def read_columns(path: Path, names: Sequence[str], numbers: Sequence[str], optional: Sequence[str] = ()) -> Columns:
@@ -67,7 +72,8 @@ def read_columns(path: Path, names: Sequence[str], numbers: Sequence[str], optio
     missing = [column for column in (*names, *numbers) if column not in header]
     if missing:
         raise FormatError(
-            f"{path}: no column {', '.join(missing)}; columns: {', '.join(header)}", nearest(missing[0], header)
+            f"{path}: no column {', '.join(missing)}; columns: {_short(header)}",
+            nearest(missing[0], [name[:SHOWN] for name in header]),
         )
     wanted = [*names, *numbers, *(column for column in optional if column in header)]
     twice = sorted({column for column in wanted if header.count(column) > 1})
@@ -81,8 +87,15 @@ def read_columns(path: Path, names: Sequence[str], numbers: Sequence[str], optio
     )
 
 
+def _short(header: Sequence[str]) -> str:
+    more = f" and {len(header) - SHOWN} more" if len(header) > SHOWN else ""
+    return ", ".join(name[:SHOWN] for name in header[:SHOWN]) + more
+
+
 def _header(path: Path) -> tuple[str, list[str]]:
     """The separator and the column names."""
+    if path.is_dir():
+        raise FormatError(f"{path} is a folder, not a CSV file", "give the file in it")
     if not path.is_file():
         raise NotFoundError(f"no file {path}", "check the path")
     with path.open("rb") as file:
@@ -153,7 +166,8 @@ def _no_number(path: Path, numbers: dict[str, str], settings: dict[str, Any]) ->
     for key, column in numbers.items():
         for row, cell in enumerate(table[key].tolist(), start=1):
             if not _is_number(cell):
-                return FormatError(f"{path}: row {row}, column {column}: {cell!r} is no number", "correct that row")
+                where = f"{_place(path, row)}, column {column}"
+                return FormatError(f"{path}: {where}: {cell!r} is no number", "correct that row")
     return None
 
 
@@ -165,6 +179,14 @@ def _is_number(cell: str) -> bool:
     return "_" not in cell and cell.isascii()
 
 
+def _place(path: Path, row: int) -> str:
+    """Which row, and its line in the file where blank ones shift it."""
+    with path.open("rb") as file:
+        filled = (line for line, text in enumerate(file, start=1) if text.strip())
+        line = next(itertools.islice(filled, row, None), row + 1)
+    return f"row {row}" if line == row + 1 else f"row {row} (line {line})"
+
+
 def _names(path: Path, column: pd.Series, name: str) -> Names:
     import pandas as pd
 
@@ -172,5 +194,7 @@ def _names(path: Path, column: pd.Series, name: str) -> Names:
     values = tuple(str(value) for value in distinct)
     if len(codes) and (codes.min() < 0 or "" in values):
         empty = (codes < 0) | (np.array(["", *values]) == "")[codes + 1] if values else codes < 0
-        raise FormatError(f"{path}: row {int(np.argmax(empty)) + 1}, column {name}: empty", "fill in the name")
+        raise FormatError(
+            f"{path}: {_place(path, int(np.argmax(empty)) + 1)}, column {name}: empty", "fill in the name"
+        )
     return Names(values, codes.astype(int))

@@ -16,6 +16,7 @@ from copick_tools.errors import FormatError, NotFoundError, PopsicleError, neare
 from copick_tools.types import Points
 
 log = logging.getLogger("copick_tools")
+LARGEST = 1e9  # angstrom; a tenth of a meter
 KEY_ROUNDING = 0.0006  # angstrom; copick keys spacings at three decimals
 
 
@@ -166,7 +167,12 @@ def require_picks(project: Project, runs: Sequence[str], uris: Sequence[PicksUri
     if not any(found):
         stored = {str(uri) for run in runs for uri in list_picks(project, run)}
         wanted = " ".join(map(str, uris))
-        raise NotFoundError(f"no {what} picks match {wanted} in these {len(runs)} runs", nearest(wanted, stored))
+        hint = nearest(wanted, stored)
+        for uri in uris:
+            like = SegmentationUri(uri.object, uri.user, uri.session, None, None)
+            if any(like.matches(*ids) for run in runs[:5] for _, ids in _segmentations(project, run)):
+                hint = f"segmentations match: write {wanted}?multilabel=true, or with @ and a voxel spacing"
+        raise NotFoundError(f"no {what} picks match {wanted} in these {len(runs)} runs", hint)
 
 
 def _ids(project: Project, run: str) -> list[tuple[str, str, str]]:
@@ -194,14 +200,21 @@ def _points(picks: Any, run: str) -> Points:
     """Points of one copick pick set: centers with shifts, scores, and rotations where they are to be trusted."""
     try:
         picks.meta = picks.load()  # a listed pick set always says that its orientation is trusted
-    except ValueError as error:
-        raise FormatError(f"picks of {picks.pickable_object_name} in run {run} can't be read: {error}") from error
+    except (ValueError, TypeError) as error:
+        raise FormatError(
+            f"picks of {picks.pickable_object_name} in run {run} can't be read: {error}",
+            "is it copick's JSON of picks?",
+        ) from error
     if not picks.meta.points:
         return Points.at(np.empty((0, 3)))
     positions, scores = picks.full_positions(), picks.scores()
-    if not (np.isfinite(positions).all() and np.isfinite(scores).all()):
-        row = int(np.flatnonzero(~(np.isfinite(positions).all(axis=1) & np.isfinite(scores)))[0])
-        raise FormatError(f"picks of {picks.pickable_object_name} in run {run}: point {row} isn't finite")
+    sound = (np.abs(positions) < LARGEST).all(axis=1) & np.isfinite(scores)
+    if not sound.all():
+        row = int(np.flatnonzero(~sound)[0])
+        raise FormatError(
+            f"picks of {picks.pickable_object_name} in run {run}: point {row} isn't finite, or beyond any tomogram",
+            "correct it or take it out",
+        )
     return Points(
         positions=positions,
         scores=scores,

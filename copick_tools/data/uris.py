@@ -84,6 +84,11 @@ class SegmentationUri:
         return f"{self.name}:{self.user}/{self.session}{spacing}{kind}"
 
 
+def names_segmentation(text: str) -> bool:
+    """Whether a URI is of a segmentation: it has a voxel spacing or a kind, which picks have not."""
+    return "@" in text or "=" in text
+
+
 def same_spacing(asked: float | None, stored: float) -> bool:
     """Whether a stored voxel spacing (angstrom) is the asked one; None asks for any."""
     return asked is None or abs(asked - stored) <= SPACING_TOLERANCE
