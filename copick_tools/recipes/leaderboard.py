@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -142,7 +143,13 @@ def _obstacles(leaderboard: Leaderboard, result: Result, task: Task) -> tuple[st
     """What keeps this result from being compared with any row."""
     if result.task != leaderboard.task:
         return (f"reference point: another task, {result.task or 'none'} instead of {leaderboard.task}",)
+    if isinstance(result, PointsResult) != (task.metric.name == "fbeta"):
+        return (f"another kind of score than the task's {task.metric.name}",)
     found = []
+    if result.config is not None and not any(_same_uri(uri, task.reference) for uri in result.reference):
+        found.append(f"another reference, {' '.join(result.reference)} instead of {task.reference}")
+    if result.empty_runs:
+        found.append(f"{result.empty_runs} runs have no prediction")
     if result.score is None:
         found.append("this result has no score")
     if result.split is None:
@@ -155,10 +162,13 @@ def _obstacles(leaderboard: Leaderboard, result: Result, task: Task) -> tuple[st
     lacking = [entry.name for entry in task.targets if entry.name not in result.objects]
     if lacking:
         found.append(f"not scored: {', '.join(lacking)}")
-    wrong = isinstance(result, PointsResult) != (task.metric.name == "fbeta")
-    if wrong:
-        return (*found, f"another kind of score than the task's {task.metric.name}")
     return (*found, *(_other_rule(result, task) if isinstance(result, PointsResult) else _other_dice(result)))
+
+
+def _same_uri(text: str, wanted: str) -> bool:
+    """Whether two URIs say the same, 20.0 and 20 alike."""
+    parts = [re.sub(r"(@\d+)\.0+(?=$|\?)", r"\1", uri) for uri in (text, wanted)]
+    return parts[0] == parts[1]
 
 
 def _other_rule(result: PointsResult, task: Task) -> list[str]:

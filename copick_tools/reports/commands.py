@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import math
 import shlex
 from collections.abc import Iterable
 
 from copick_tools.recipes.results import PointsResult, SemanticResult
-from copick_tools.recipes.task import Task
 
 WIDE = 90  # characters
 
@@ -21,17 +19,15 @@ def viewers(config: str) -> list[tuple[str, str]]:
     ]
 
 
-def again(
-    result: PointsResult | SemanticResult, task: Task | None, known_runs: Iterable[str] | None = None
-) -> str | None:
+def again(result: PointsResult | SemanticResult, known_runs: Iterable[str] | None = None) -> str | None:
     """The command that scores the same once more. known_runs: all runs of the project, where it could be opened."""
     if isinstance(result, PointsResult) and result.config is None:
-        return _score(result, task)
+        return _score(result)
     parts = ["popsicle", "evaluate", "-c", str(result.config)]
     parts += [part for uri in result.input for part in ("-i", uri)]
     parts += [part for uri in result.reference for part in ("--reference", uri)]
     parts += ["--task", result.task] if result.task else []
-    parts += _points(result, task) if isinstance(result, PointsResult) else _semantic(result, task)
+    parts += result.options
     if result.split:
         parts += ["--split", result.split]
     elif known_runs is None or sorted(known_runs) != sorted(result.run_names):
@@ -52,34 +48,10 @@ def _lines(parts: list[str]) -> str:
     return " \\\n".join(lines)
 
 
-def _score(result: PointsResult, task: Task | None) -> str | None:
+def _score(result: PointsResult) -> str | None:
     if len(result.input) != 1 or len(result.reference) != 1 or result.task is None:
         return None
-    parts = ["popsicle", "score", result.input[0], result.reference[0], "--task", result.task]
-    return _lines(parts + _points(result, task))
-
-
-def _points(result: PointsResult, task: Task | None) -> list[str]:
-    """What isn't as the task says, or, without a task, as by default."""
-    parts = []
-    if result.rule != (task.metric.rule if task else "one-to-one"):
-        parts += ["--rule", result.rule]
-    if not math.isclose(result.beta, task.metric.beta if task else 1.0):
-        parts += ["--beta", f"{result.beta:.10g}"]
-    distances = {entry.distance for entry in result.objects.values()}
-    usual = {task.distance(entry.name) for entry in task.targets if entry.name in result.objects} if task else {0.0}
-    if len(distances) == 1 and not all(math.isclose(d, u) for d in distances for u in usual):
-        parts += ["--distance", f"{distances.pop():.10g}"]
-    return parts
-
-
-def _semantic(result: SemanticResult, task: Task | None) -> list[str]:
-    parts = ["--absent", result.absent] if result.absent != "skip" else []
-    parts += [] if result.tolerance is None else ["--tolerance", f"{result.tolerance:.10g}"]
-    shapes = {entry.name: entry.shape for entry in task.targets} if task else {}
-    for name, scores in result.objects.items():
-        if scores.surface_dice is not None and shapes.get(name) != "membrane":
-            parts += ["--surface", name]
-        if scores.centerline_dice is not None and shapes.get(name) != "filament":
-            parts += ["--centerline", name]
-    return [*parts, "--resample"] if result.resampled else parts
+    split = ["--split", result.split] if result.split else []
+    return _lines(
+        ["popsicle", "score", result.input[0], result.reference[0], "--task", result.task, *split, *result.options]
+    )

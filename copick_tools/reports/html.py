@@ -102,7 +102,12 @@ def render(sections: Sequence[Section]) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"number": tables.number, "interval": tables.interval, "signed": tables.signed}
+    environment.filters |= {
+        "number": tables.number,
+        "interval": tables.interval,
+        "signed": tables.signed,
+        "chance": tables.chance,
+    }
     environment.globals |= {"charts": charts, "tables": tables, "words": words}
     page = environment.get_template("report.html.jinja").render(sections=sections, version=__version__)
     return clean(page)

@@ -60,6 +60,11 @@ def interval(bounds: Interval | None, digits: int = 3) -> str:
     return "" if bounds is None else f"[{bounds[0]:.{digits}f}, {bounds[1]:.{digits}f}]".replace("-", "−")
 
 
+def chance(p: float | None) -> str:
+    """A p value; its least is one over the number of resamples."""
+    return "–" if p is None else f"{p:.4f}"
+
+
 def signed(value: float | None, digits: int = 3) -> str:
     """A difference with its sign."""
     return "–" if value is None else f"{value:+.{digits}f}".replace("-", "−")
@@ -169,7 +174,7 @@ def with_nothing(confusion: Confusion) -> tuple[list[str], list[str]]:
 def baseline_table(comparison: Comparison) -> Table:
     """Differences of the objects to the baseline."""
     rows = [
-        [Cell(name), Cell(signed(entry.difference)), Cell(interval(entry.ci95)), Cell(number(entry.p))]
+        [Cell(name), Cell(signed(entry.difference)), Cell(interval(entry.ci95)), Cell(chance(entry.p))]
         for name, entry in comparison.objects.items()
     ]
     return Table("Difference of each object to the baseline", ("object", "difference", "95% interval", "p"), rows)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+from copick_tools.metrics.bootstrap import FEW, FEWEST
 from copick_tools.recipes.results import PointsResult, SemanticResult
 
 RULES = {
     "kaggle": "the official code of the challenge, oddities included",
     "one-to-one": "a maximum matching: no pick and no reference point counts twice",
 }
-TRUSTED = 20  # runs; an interval over fewer is to be read with care
 
 
 def measure(result: PointsResult | SemanticResult) -> str:
@@ -56,6 +56,6 @@ def _beta(beta: float) -> str:
 def certainty(result: PointsResult | SemanticResult) -> str:
     """Where the interval comes from, or why there is none."""
     if result.ci95 is None:
-        return "No interval: too few runs to resample." if result.runs < TRUSTED else "No interval."
-    few = f"; {result.runs} runs are few" if result.runs < TRUSTED else ""
+        return "No interval: too few runs to resample." if result.runs < FEWEST else "No interval."
+    few = f"; {result.runs} runs are few" if result.runs < FEW else ""
     return f"95% interval by bootstrap over runs{few}."

@@ -24,6 +24,7 @@ from copick_tools.workflows.report_pictures import Budget, pictures
 LIMIT = 4_900_000  # bytes of the file
 ROWS = 600  # of tables of runs, over all evaluations
 LONGEST = 40_000  # characters of a recipe
+INPUTS = ("scores.json", "matches.csv", "metrics.csv", "recipe.yaml", "versions.json", "best.ckpt", "last.ckpt")
 
 
 def report(folders: Sequence[Path], out: Path, numbers: Path | None = None) -> None:
@@ -33,6 +34,7 @@ def report(folders: Sequence[Path], out: Path, numbers: Path | None = None) -> N
     """
     if numbers is not None and numbers.absolute() == out.absolute():
         raise UsageError(f"--out and --csv are both {out}", "choose two files")
+    _keep_inputs(folders, [out] if numbers is None else [out, numbers])
     names = distinct(folders)
     results = [scores(folder) for folder in folders]
     sections = [
@@ -50,6 +52,17 @@ def report(folders: Sequence[Path], out: Path, numbers: Path | None = None) -> N
     write_text(out, render(shown))
     if numbers is not None:
         write_text(numbers, clean(as_csv(dict(zip(names, results)))))
+
+
+def _keep_inputs(folders: Sequence[Path], outputs: Sequence[Path]) -> None:
+    """Raise UsageError for a folder given twice, or an output that would replace what is reported."""
+    twice = [path for path, count in Counter(folder.resolve() for folder in folders).items() if count > 1]
+    if twice:
+        raise UsageError(f"{twice[0]} is given twice", "give each folder once")
+    inputs = {(folder / name).resolve() for folder in folders for name in INPUTS}
+    for path in outputs:
+        if path.resolve() in inputs:
+            raise UsageError(f"{path} is what is reported on", "choose another file")
 
 
 def distinct(folders: Sequence[Path]) -> list[str]:
@@ -87,7 +100,7 @@ def section(folder: Path, name: str, result: PointsResult | SemanticResult, rows
     """All of an evaluation but its pictures."""
     task = shipped_task(result)
     project = None if result.split else _project(result)[0]  # a split names its runs
-    again = commands.again(result, task, project.run_names if project else None)
+    again = commands.again(result, project.run_names if project else None)
     look = commands.viewers(result.config) if result.config else []
     return Section(
         name=name,

@@ -54,7 +54,7 @@ def semantic(task, /, **changes):
         "run_names": [],
         "config": "c.json",
         "input": [],
-        "reference": [],
+        "reference": [task.reference],
         "warnings": [],
     }
     return SemanticResult(**{**document, **changes})
@@ -161,6 +161,12 @@ class TestCompare:
         assert all(s.comparable for s in compare(table, semantic(task), task))
         assert not any(s.comparable for s in compare(table, semantic(task, absent="one"), task))
         assert not any(s.comparable for s in compare(table, semantic(task, resampled=True), task))
+        assert all(
+            s.comparable for s in compare(table, semantic(task, reference=[task.reference.replace(".0", "")]), task)
+        )
+        itself = compare(table, semantic(task, reference=["mine:u/1@20?multilabel=true"]), task)
+        assert "another reference" in itself[0].reasons[0]
+        assert compare(table, semantic(task, empty_runs=3), task)[0].reasons == ("3 runs have no prediction",)
         other = points(self.task, task="bacterial", runs=12)
         assert "another kind of score" in compare(table, other, task)[0].reasons[-1]
 

@@ -191,3 +191,14 @@ def test_command(popsicle, evaluation, tmp_path):
     shutil.rmtree(evaluation)
     failed = popsicle("report", evaluation, "--out", tmp_path / "r.html", code=1)
     assert failed.stderr.startswith("Error: no ")
+
+
+def test_it_never_replaces_what_it_reports_on(evaluation, tmp_path):
+    before = (evaluation / "scores.json").read_text()
+    for out, numbers in ((evaluation / "scores.json", None), (tmp_path / "r.html", evaluation / "matches.csv")):
+        with pytest.raises(UsageError, match="is what is reported on"):
+            report([evaluation], out, numbers=numbers)
+    with pytest.raises(UsageError, match="given twice"):
+        report([evaluation, evaluation], tmp_path / "r.html")
+    assert (evaluation / "scores.json").read_text() == before
+    assert not (tmp_path / "r.html").exists()
