@@ -33,7 +33,10 @@ def test_each_command_module_is_light(name):
     assert loaded(f"import {module}", *HEAVY) == []
 
 
-@pytest.mark.parametrize("verb", ["evaluate", "pick", "targets", "report", "simulate", "importing"])
+@pytest.mark.parametrize(
+    "verb",
+    ["evaluate", "evaluate_segmentations", "score", "submit", "pick", "targets", "report", "simulate", "importing"],
+)
 def test_torch_free_verbs(verb):
     assert loaded(f"import copick_tools.workflows.{verb}", "torch", "monai", "accelerate") == []
 
@@ -65,5 +68,7 @@ def test_plugins_of_copick_are_real_commands():
         "popsicle-localize",
         "popsicle-pick",
         "popsicle-evaluate",
+        "popsicle-score",
+        "popsicle-submit",
     }
     assert all(isinstance(command, click.Command) for command in found.values())

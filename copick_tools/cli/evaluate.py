@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, cast
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -15,20 +13,12 @@ from copick_tools.errors import UsageError
 
 if TYPE_CHECKING:
     from copick_tools.data.project import Project
-    from copick_tools.recipes.rules import Overrides
     from copick_tools.recipes.task import Task
+    from copick_tools.workflows.evaluate import Question
+    from copick_tools.workflows.evaluate_segmentations import SegmentationQuestion
 
-
-@dataclass(frozen=True)
-class Asked:
-    """What picks and segmentations have in common."""
-
-    prediction: tuple[str, ...]
-    reference: tuple[str, ...]
-    baseline: tuple[str, ...]
-    task: Task | None
-    missing: str
-    split: str | None
+POINTS = ("rule", "beta", "distance", "distance_multiplier")
+SEMANTIC = ("absent", "tolerance", "resample", "surface", "centerline")
 
 
 @click.command(cls=Command)
@@ -55,8 +45,7 @@ class Asked:
 @click.option(
     "--absent",
     type=click.Choice(["skip", "one"]),
-    default="skip",
-    help="Segmentations: an object on neither side of a run is left out, or scores 1.",
+    help="Segmentations: an object on neither side of a run is left out, or scores 1. [default: skip]",
 )
 @click.option("--resample", is_flag=True, help="Segmentations: bring predictions onto the reference's grid.")
 @click.option(
@@ -76,20 +65,12 @@ def evaluate(
     reference: tuple[str, ...],
     baseline: tuple[str, ...],
     task: str | None,
-    rule: str | None,
-    beta: float | None,
-    distance: float | None,
-    distance_multiplier: float | None,
     missing: str,
-    absent: str,
-    resample: bool,
-    tolerance: float | None,
-    surface: tuple[str, ...],
-    centerline: tuple[str, ...],
     out: Path | None,
     run_names: tuple[str, ...],
     split: str | None,
     as_json: bool,
+    **given: Any,
 ) -> None:
     """Score picks, or segmentations, against a reference.
 
@@ -102,121 +83,99 @@ def evaluate(
     from copick_tools.data import splits
     from copick_tools.data.project import open_project
     from copick_tools.recipes.load import load_task
-    from copick_tools.recipes.rules import Overrides
 
     benchmark = load_task(task) if task else None
     wanted = reference or ((benchmark.reference,) if benchmark else ())
     if not wanted:
         raise UsageError("nothing to score against", "give --reference, or --task")
-    overrides = Overrides(rule, beta, distance, distance_multiplier)
-    semantic = {"--resample": resample, "--tolerance": tolerance, "--surface": surface, "--centerline": centerline}
-    points = {
-        "--rule": rule,
-        "--beta": beta,
-        "--distance": distance,
-        "--distance-multiplier": distance_multiplier,
-    }
-    segmentations = _segmentations(prediction, wanted, benchmark)
-    _refuse("segmentations" if segmentations else "picks", points if segmentations else semantic)
-    project = open_project(config)
-    runs = splits.runs(project, split, run_names)
-    asked = Asked(prediction, wanted, baseline, benchmark, missing, split if not run_names else None)
+    segmentations = _about_labels(prediction, (*reference, *baseline), benchmark)
+    common = {"task": benchmark, "missing": missing, "split": None if run_names else split}
+    sides = prediction, wanted, baseline
     if segmentations:
-        extra = Extra(cast(Literal["skip", "one"], absent), tolerance, resample, surface, centerline)
-        _evaluate_segmentations(project, runs, asked, extra, Destination(out, as_json))
+        _refuse(given, POINTS, "segmentations")
+        asked: SegmentationQuestion | Question = _about_segmentations(sides, given, common)
     else:
-        _evaluate_points(project, runs, asked, overrides, Destination(out, as_json))
+        _refuse(given, SEMANTIC, "picks")
+        asked = _about_picks(sides, given, common)
+    project = open_project(config)
+    _answer(project, splits.runs(project, split, run_names), asked, out, as_json)
 
 
-@dataclass(frozen=True)
-class Extra:
-    """What only segmentations have."""
+def _about_labels(prediction: tuple[str, ...], others: tuple[str, ...], task: Task | None) -> bool:
+    """Whether segmentations are meant: as the task is scored, else as all the URIs say."""
+    from copick_tools.data.uris import names_segmentation
 
-    absent: Literal["skip", "one"]
-    tolerance: float | None
-    resample: bool
-    surface: tuple[str, ...]
-    centerline: tuple[str, ...]
-
-
-@dataclass(frozen=True)
-class Destination:
-    """Where results go."""
-
-    out: Path | None
-    as_json: bool
-
-
-def _segmentations(prediction: Sequence[str], reference: Sequence[str], task: Task | None) -> bool:
-    """Whether segmentations are meant: by the task, else by their URIs, which have a voxel spacing or a kind."""
-    if task:
-        return task.metric.name == "dice"
-    return any("@" in text or "=" in text for text in (*prediction, *reference))
+    uris = (*prediction, *others)
+    named = [uri for uri in uris if names_segmentation(uri)]
+    if task is None:
+        if named and len(named) < len(uris):
+            plain = next(uri for uri in uris if uri not in named)
+            raise UsageError(
+                f"{named[0]} is a segmentation, {plain} reads as picks",
+                "a segmentation's URI ends in @SPACING, ?multilabel=true or both",
+            )
+        return bool(named)
+    if named and task.metric.name == "fbeta":
+        raise UsageError(f"{named[0]} is a segmentation, task {task.name} is scored by picks", "see popsicle pick")
+    return task.metric.name == "dice"
 
 
-def _refuse(what: str, foreign: dict[str, object]) -> None:
-    given = [option for option, value in foreign.items() if value not in (None, False, ())]
-    if given:
-        raise UsageError(f"{given[0]} isn't for {what}", "see popsicle evaluate --help")
+def _refuse(given: dict[str, Any], foreign: tuple[str, ...], what: str) -> None:
+    for name in foreign:
+        if given[name] not in (None, False, ()):
+            raise UsageError(f"--{name.replace('_', '-')} isn't for {what}", "see popsicle evaluate --help")
 
 
-def _evaluate_points(
-    project: Project, runs: list[str], asked: Asked, overrides: Overrides, destination: Destination
-) -> None:
-    from copick_tools.cli.scores import show_points
+def _about_picks(sides: tuple[tuple[str, ...], ...], given: dict[str, Any], common: dict[str, Any]) -> Question:
     from copick_tools.data.uris import picks_uri
-    from copick_tools.workflows.evaluate import Question, evaluate
+    from copick_tools.recipes.rules import Overrides
+    from copick_tools.workflows.evaluate import Question
 
-    prediction, reference, baseline = (
-        tuple(picks_uri(text) for text in texts) for texts in (asked.prediction, asked.reference, asked.baseline)
-    )
-    answer = evaluate(
-        project, runs, Question(prediction, reference, asked.task, overrides, asked.missing, baseline, asked.split)
-    )
-    out = destination.out
-    if out:
-        answer.write(out)
-        output.note(f"wrote {out / 'scores.json'} and {out / 'matches.csv'}")
-    if destination.as_json:
-        output.document(answer.result)
-    else:
-        show_points(answer.result)
+    prediction, reference, baseline = (tuple(picks_uri(text) for text in texts) for texts in sides)
+    overrides = Overrides(**{name: given[name] for name in POINTS})
+    return Question(prediction, reference, overrides=overrides, baseline=baseline, **common)
 
 
-def _evaluate_segmentations(
-    project: Project, runs: list[str], asked: Asked, extra: Extra, destination: Destination
-) -> None:
-    from copick_tools.cli.scores import show_segmentations
+def _about_segmentations(
+    sides: tuple[tuple[str, ...], ...], given: dict[str, Any], common: dict[str, Any]
+) -> SegmentationQuestion:
     from copick_tools.data.uris import segmentation_uri
-    from copick_tools.workflows.evaluate_segmentations import (
-        SegmentationQuestion,
-        evaluate_segmentations,
-        write_semantic,
-    )
+    from copick_tools.workflows.evaluate_segmentations import SegmentationQuestion
 
-    several = [texts for texts in (asked.prediction, asked.reference, asked.baseline) if len(texts) > 1]
-    if several:
-        raise UsageError(f"{' '.join(several[0])}: one segmentation is scored against one", "give each option once")
-    question = SegmentationQuestion(
-        prediction=segmentation_uri(asked.prediction[0]),
-        reference=segmentation_uri(asked.reference[0]),
-        task=asked.task,
-        absent=extra.absent,
-        tolerance=extra.tolerance,
-        resample=extra.resample,
-        surface=extra.surface,
-        centerline=extra.centerline,
-        baseline=segmentation_uri(asked.baseline[0]) if asked.baseline else None,
-        missing=asked.missing,
-        split=asked.split,
-    )
-    with output.progress("evaluate") as move:
-        result = evaluate_segmentations(project, runs, question, move)
-    out = destination.out
+    for texts in sides:
+        if len(texts) > 1:
+            raise UsageError(f"{' '.join(texts)}: one segmentation is scored against one", "give each option once")
+    prediction, reference, baseline = (segmentation_uri(texts[0]) if texts else None for texts in sides)
+    if prediction is None or reference is None:
+        raise UsageError("a segmentation is scored against one", "give -i and --reference")
+    chosen = {name: given[name] for name in SEMANTIC if given[name] is not None}
+    return SegmentationQuestion(prediction, reference, baseline=baseline, **chosen, **common)
+
+
+def _answer(
+    project: Project, runs: list[str], asked: SegmentationQuestion | Question, out: Path | None, as_json: bool
+) -> None:
+    from copick_tools.cli.scores import show_points, show_segmentations
+    from copick_tools.recipes.results import PointsResult, SemanticResult
+    from copick_tools.workflows.evaluate import Question, evaluate
+    from copick_tools.workflows.evaluate_segmentations import evaluate_segmentations, write_semantic
+
+    result: PointsResult | SemanticResult
+    if isinstance(asked, Question):
+        answer = evaluate(project, runs, asked)
+        result = answer.result
+        if out:
+            answer.write(out)
+    else:
+        with output.progress("evaluate") as move:
+            result = evaluate_segmentations(project, runs, asked, move)
+        if out:
+            write_semantic(result, out)
     if out:
-        write_semantic(result, out)
         output.note(f"wrote {out / 'scores.json'}")
-    if destination.as_json:
+    if as_json:
         output.document(result)
+    elif isinstance(result, PointsResult):
+        show_points(result)
     else:
         show_segmentations(result)

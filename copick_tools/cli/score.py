@@ -26,6 +26,9 @@ from copick_tools.cli.base import Command
     help="Rows of an experiment that the reference doesn't know: an error, or dropped as the official code does.",
 )
 @click.option("--baseline", metavar="CSV", type=click.Path(path_type=Path), help="A second submission to compare with.")
+@click.option(
+    "--split", metavar="NAME", help="Which split of the task the reference is; the report's leaderboard asks."
+)
 @click.option("--out", type=click.Path(path_type=Path), help="Folder for scores.json.")
 @options.as_json
 def score(
@@ -38,6 +41,7 @@ def score(
     distance_multiplier: float | None,
     strict: bool,
     baseline: Path | None,
+    split: str | None,
     out: Path | None,
     as_json: bool,
 ) -> None:
@@ -57,7 +61,7 @@ def score(
     from copick_tools.workflows.score import score as run_score
 
     overrides = Overrides(rule, beta, distance, distance_multiplier)
-    result = run_score(Submission(submission, reference, load_task(task), overrides, strict, baseline))
+    result = run_score(Submission(submission, reference, load_task(task), overrides, strict, baseline, split))
     if out:
         from copick_tools.data.project import write_text
 

@@ -11,12 +11,13 @@ from pathlib import Path
 from copick_tools.data import read
 from copick_tools.data.project import Project, write_text
 from copick_tools.data.uris import PicksUri
-from copick_tools.errors import NotFoundError, PopsicleError, UsageError
+from copick_tools.errors import NotFoundError, UsageError
 from copick_tools.metrics.outcomes import Outcome, outcomes
 from copick_tools.metrics.table import Picks, PointRule, PointTable
 from copick_tools.recipes.results import PointsResult
 from copick_tools.recipes.rules import Overrides, point_rule
 from copick_tools.recipes.task import Task
+from copick_tools.workflows.predictions import read_predictions
 from copick_tools.workflows.scoring import Baseline, Source, points_result
 from copick_tools.workflows.sides import Sides
 
@@ -41,18 +42,19 @@ class Question:
 
 @dataclass(frozen=True)
 class Answer:
-    """The document, and a row per pick and per missed reference point, one-to-one (MATCH_COLUMNS)."""
+    """The document, and a row per pick and per missed reference point, one-to-one (MATCH_COLUMNS); None: too dense."""
 
     result: PointsResult
-    matches: list[tuple[object, ...]]
+    matches: list[tuple[object, ...]] | None
 
     def write(self, folder: Path) -> None:
         """scores.json and matches.csv."""
-        text = io.StringIO()
-        writer = csv.writer(text, lineterminator="\n")
-        writer.writerow(MATCH_COLUMNS)
-        writer.writerows(self.matches)
-        write_text(folder / "matches.csv", text.getvalue())
+        if self.matches is not None:
+            text = io.StringIO()
+            writer = csv.writer(text, lineterminator="\n")
+            writer.writerow(MATCH_COLUMNS)
+            writer.writerows(self.matches)
+            write_text(folder / "matches.csv", text.getvalue())
         write_text(folder / "scores.json", self.result.model_dump_json(indent=2) + "\n")
 
 
@@ -65,7 +67,8 @@ def evaluate(project: Project, runs: Sequence[str], question: Question) -> Answe
     question.overrides.check()
     reference = {run: read.read_picks(project, run, question.reference) for run in runs}
     read.require_picks(project, project.run_names, question.reference, "reference")  # the chosen may all be negatives
-    prediction, warnings = _predictions(project, runs, question, question.prediction, "prediction")
+    prediction, lacking = read_predictions(project, runs, question.prediction, question.missing)
+    warnings = _lacking(lacking, "prediction")
     radii = _radii(project, question, reference, prediction)
     rule = point_rule(question.task, radii, question.overrides)
     tables = [PointTable.of(picks, runs, tuple(radii)) for picks in (reference, prediction)]
@@ -75,34 +78,36 @@ def evaluate(project: Project, runs: Sequence[str], question: Question) -> Answe
     warnings += _warnings(sides, prediction)
     baseline = None
     if question.baseline:
-        picks, more = _predictions(project, runs, question, question.baseline, "baseline")
+        picks, without = read_predictions(project, runs, question.baseline, question.missing, "baseline")
         baseline = Baseline(_texts(question.baseline), PointTable.of(picks, runs, tuple(radii)))
-        warnings += [f"baseline: {text}" for text in more]
+        warnings += _lacking(without, "baseline")
     source = Source(
-        str(project.config), _texts(question.prediction), _texts(question.reference), question.task, question.split
+        str(project.config),
+        _texts(question.prediction),
+        _texts(question.reference),
+        question.task,
+        question.split,
+        _options(question),
+        len(lacking),
     )
     result = points_result(sides, source, warnings, baseline)
-    rows = [_match_row(row) for row in outcomes(*tables, sides.pairs)]
-    return Answer(result, rows)
+    matches = None if sides.pairs is None else [_match_row(row) for row in outcomes(*tables, sides.pairs)]
+    return Answer(result, matches)
 
 
 def _texts(uris: Sequence[PicksUri]) -> tuple[str, ...]:
     return tuple(str(uri) for uri in uris)
 
 
-def _predictions(
-    project: Project, runs: Sequence[str], question: Question, uris: Sequence[PicksUri], what: str
-) -> tuple[dict[str, Picks], list[str]]:
-    """The picks of every run, and warnings. A run that has none at all is an error unless it is said to be empty."""
-    picks: dict[str, Picks] = {run: read.read_picks(project, run, uris) for run in runs}
-    read.require_picks(project, runs, uris, what)
-    lacking = [run for run in runs if not picks[run]]
-    if lacking and question.missing != "empty":
-        raise PopsicleError(
-            f"{len(lacking)} of {len(runs)} runs have no {what}: {', '.join(lacking[:5])}",
-            "choose runs with --split or -r; --missing empty scores them as empty",
-        )
-    return picks, [f"{len(lacking)} runs have no {what} and count as empty: {', '.join(lacking)}"] if lacking else []
+def _lacking(runs: Sequence[str], what: str) -> list[str]:
+    return [f"{len(runs)} runs have no {what} and count as empty: {', '.join(runs)}"] if runs else []
+
+
+def _options(question: Question) -> tuple[str, ...]:
+    """As they are typed."""
+    baseline = [part for uri in question.baseline for part in ("--baseline", str(uri))]
+    missing = ["--missing", question.missing] if question.missing != "error" else []
+    return (*question.overrides.options(), *missing, *baseline)
 
 
 def _radii(
@@ -139,7 +144,7 @@ def _warnings(sides: Sides, prediction: Mapping[str, Picks]) -> list[str]:
     found, objects = [], sides.prediction.objects
     for name in objects:
         partly = [run for run, picks in prediction.items() if picks and name not in picks]
-        if partly and len(partly) < len(prediction):
+        if partly:
             found.append(
                 f"{name} has no prediction in {len(partly)} runs, counted as none found: {', '.join(partly[:5])}"
             )

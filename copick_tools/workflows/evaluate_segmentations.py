@@ -18,11 +18,15 @@ from copick_tools.metrics import semantic
 from copick_tools.metrics.bootstrap import FEWEST
 from copick_tools.recipes import results
 from copick_tools.recipes.recipe import IGNORED
+from copick_tools.recipes.results import interval, number
 from copick_tools.recipes.task import Task
 from copick_tools.workflows.overlap import Overlap, Wanted, compare
 from copick_tools.workflows.pairs import Pairs, few, find_pairs
-from copick_tools.workflows.scoring import few_runs, interval, number, versions
+from copick_tools.workflows.scoring import few_runs, versions
 from copick_tools.workflows.semantic_numbers import Table, comparison, object_scores, run_score
+
+WIDEST = 1e5  # angstrom
+MANY_LABELS = 8  # without an object; more of them are listed in one line
 
 
 @dataclass(frozen=True)
@@ -99,8 +103,8 @@ def _wanted(project: Project, question: SegmentationQuestion, sides: Sequence[Pa
     centerline = frozenset(name for name in objects if name in question.centerline or shapes.get(name) == "filament")
     spacings = [volume.voxel_spacing for volume in sides[0].references.values()]
     tolerance = 2 * max(spacings) if question.tolerance is None else question.tolerance
-    if not (math.isfinite(tolerance) and tolerance >= 0):
-        raise UsageError(f"the tolerance is {tolerance:g} A", "it is an angstrom number that isn't negative")
+    if not 0 <= tolerance < WIDEST:
+        raise UsageError(f"the tolerance is {tolerance:g} A", f"it is a number of angstrom from 0 up, below {WIDEST:g}")
     entries = [*project.objects.values(), *(question.task.objects if question.task else ())]
     others = frozenset(entry.label for entry in entries if entry.label) - frozenset(objects.values())
     return Wanted(objects, others, surface, centerline, tolerance)
@@ -172,6 +176,11 @@ def _warnings(
         for run, overlap in measured.items():
             for label in overlap.unknown[side]:
                 runs_of.setdefault(label, []).append(run)
+        if len(runs_of) > MANY_LABELS:
+            found.append(
+                f"{len(runs_of)} labels of the {side} name no object: {few([str(k) for k in sorted(runs_of)])}"
+            )
+            continue
         for label, runs in sorted(runs_of.items()):
             found.append(f"label {label} of the {side} names no object; it is in {len(runs)} runs: {few(runs)}")
     left_out = sum(overlap.unannotated for overlap in measured.values())
@@ -231,6 +240,19 @@ def _document(
         config=str(project.config),
         input=[str(question.prediction)],
         reference=[str(question.reference)],
+        options=_options(question),
+        empty_runs=len(sides[0].empty),
         versions=versions(),
         warnings=warnings,
     )
+
+
+def _options(question: SegmentationQuestion) -> list[str]:
+    """As they are typed."""
+    found = ["--absent", question.absent] if question.absent != "skip" else []
+    found += ["--tolerance", f"{question.tolerance:.10g}"] if question.tolerance is not None else []
+    found += ["--resample"] if question.resample else []
+    for option, names in (("--surface", question.surface), ("--centerline", question.centerline)):
+        found += [part for name in names for part in (option, name)]
+    found += ["--missing", question.missing] if question.missing != "error" else []
+    return found + (["--baseline", str(question.baseline)] if question.baseline else [])

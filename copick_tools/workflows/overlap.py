@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from copick_tools.errors import FormatError
 from copick_tools.metrics.centerline import centerline_dice
 from copick_tools.metrics.dice import dice, iou, overlap_counts
 from copick_tools.metrics.surface import halo, surface_counts, surface_dice
@@ -48,8 +49,16 @@ class Side:
     ignored: int | None = None
 
     def labels(self, box: Box) -> Integers:
-        """Labels of zyx slices."""
+        """Labels of zyx slices. Raises FormatError for voxels that aren't whole numbers."""
         stored = np.asarray(self.volume[box])
+        if stored.dtype.kind not in "iub":
+            whole = stored == np.round(stored)
+            if not whole.all():
+                raise FormatError(
+                    f"run {self.volume.run}: {self.volume.name} holds {stored[~whole][0]:g}, which is no label",
+                    "probabilities aren't scored, labels are",
+                )
+            stored = stored.astype(np.int64)
         if self.binary is None:
             return stored
         label = np.min_scalar_type(max(self.binary, IGNORED)).type(self.binary)

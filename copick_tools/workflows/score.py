@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from copick_tools.errors import UsageError
+from copick_tools.errors import UsageError, nearest
 from copick_tools.metrics.table import PointTable
 from copick_tools.recipes.results import PointsResult
 from copick_tools.recipes.rules import Overrides, point_rule
@@ -20,7 +20,7 @@ class Submission:
     """What to score against what.
 
     strict: an experiment that the reference doesn't know is an error; otherwise its rows are dropped, as the official
-    CZII code does. The official BYU code raises in any case, and so do we.
+    CZII code does. The official BYU code raises in any case, and so do we. split: which of the task's the reference is.
     """
 
     path: Path
@@ -29,6 +29,12 @@ class Submission:
     overrides: Overrides = Overrides()
     strict: bool = True
     baseline: Path | None = None
+    split: str | None = None
+
+    def options(self) -> tuple[str, ...]:
+        """As they are typed."""
+        baseline = ("--baseline", str(self.baseline)) if self.baseline else ()
+        return (*self.overrides.options(), *(() if self.strict else ("--lenient",)), *baseline)
 
 
 def score(submission: Submission) -> PointsResult:
@@ -39,6 +45,8 @@ def score(submission: Submission) -> PointsResult:
     task = submission.task
     if task.metric.official is None:
         raise UsageError(f"task {task.name} has no challenge", "score is for phantom and motorbench; see evaluate")
+    if submission.split is not None and submission.split not in task.splits:
+        raise UsageError(f"task {task.name} has no split '{submission.split}'", nearest(submission.split, task.splits))
     radii = {entry.name: entry.radius or 0.0 for entry in task.targets}
     rule = point_rule(task, radii, submission.overrides)
     other = point_rule(
@@ -54,7 +62,14 @@ def score(submission: Submission) -> PointsResult:
         picks, more = _prediction(submission, submission.baseline, reference)
         warnings += [f"baseline: {text}" for text in more]
         baseline = Baseline((str(submission.baseline),), picks)
-    source = Source(None, (str(submission.path),), (str(submission.reference),), task)
+    source = Source(
+        None,
+        (str(submission.path.absolute()),),
+        (str(submission.reference.absolute()),),
+        task,
+        submission.split,
+        submission.options(),
+    )
     return points_result(Sides(reference, prediction, rule, other), source, warnings, baseline)
 
 

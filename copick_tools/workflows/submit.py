@@ -16,6 +16,7 @@ from copick_tools.recipes.results import SubmitResult
 from copick_tools.recipes.task import Task
 from copick_tools.types import Floats, Points
 from copick_tools.volumes.coordinates import to_voxels
+from copick_tools.workflows.predictions import read_predictions
 
 
 @dataclass(frozen=True)
@@ -43,16 +44,13 @@ def submit(
     """
     if wanted.task.metric.official is None:
         raise UsageError(f"task {wanted.task.name} has no challenge", "submit is for phantom and motorbench")
+    if not 0 <= wanted.threshold <= 1:
+        raise UsageError(f"--threshold is {wanted.threshold}, but scores lie in [0, 1]")
+    if wanted.tomogram and wanted.task.metric.official != "byu":
+        raise UsageError("--tomogram is for motorbench", "phantom's coordinates are in angstrom")
     if out.exists() and not overwrite:
         raise PopsicleError(f"{out} is there already", "--overwrite replaces it; or choose another --out")
-    read.require_picks(project, runs, wanted.picks, "predicted")
-    found = {run: read.read_picks(project, run, wanted.picks) for run in runs}
-    lacking = [run for run in runs if not found[run]]
-    if lacking and wanted.missing != "empty":
-        raise PopsicleError(
-            f"{len(lacking)} of {len(runs)} runs have no prediction: {', '.join(lacking[:5])}",
-            "choose runs with --split or -r; --missing empty takes them as empty",
-        )
+    found, _ = read_predictions(project, runs, wanted.picks, wanted.missing)
     names = [entry.name for entry in wanted.task.targets]
     strays = sorted({name for picks in found.values() for name in picks} - set(names))
     kept = {
@@ -69,12 +67,15 @@ def submit(
         ]
         challenge.write_czii(out, points)
         picks = len(points)
+    warnings = [f"left out, for the task doesn't know them: {', '.join(strays)}"] if strays else []
+    if not picks:
+        warnings.append(f"no pick reaches the score {wanted.threshold:g}")
     return SubmitResult(
         output=str(out),
         task=wanted.task.name,
         runs=len(runs),
         picks=picks,
-        warnings=[f"left out, for the task doesn't know them: {', '.join(strays)}"] if strays else [],
+        warnings=warnings,
     )
 
 

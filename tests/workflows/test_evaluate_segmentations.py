@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import zarr
 from conftest import SHAPE, SPACING, TASK, make_project
 
 from copick_tools.data import read
@@ -291,7 +292,7 @@ def test_intervals_and_the_baseline(tmp_path):
     guess(project, lambda labels: np.roll(labels, 1, axis=2), runs)
     guess(project, lambda labels: np.roll(labels, 3, axis=2), runs, shifted)
     result = ask(project, runs, baseline=shifted, surface=("ribosome",))
-    assert "the intervals rest on 6 runs: read them with care below 20" in result.warnings
+    assert "the intervals rest on 6 runs: too narrow, and p too small, below 20" in result.warnings
     low, high = result.ci95
     assert low < result.score < high
     ribosome = result.objects["ribosome"]
@@ -331,3 +332,15 @@ def test_progress_and_file(shared_project, tmp_path):
     write_semantic(result, tmp_path / "made")
     document = json.loads((tmp_path / "made" / "scores.json").read_text())
     assert (document["kind"], document["score"], SHAPE) == ("semantic", 1, (24, 48, 48))
+
+
+def test_probabilities_are_no_labels_and_many_unknown_labels_are_one_line(project):
+    guess(project, lambda labels: labels)
+    store = read.read_segmentation(project, "TS_1", GUESS).entry.zarr()  # copick writes none, other tools do
+    zarr.open(store, mode="r+").create_dataset("0", data=truth(project, "TS_1") * np.float32(0.3), overwrite=True)
+    with pytest.raises(FormatError, match=r"run TS_1: .* holds 0\.[36], which is no label"):
+        ask(project)
+    other = replace(GUESS, name="many")
+    guess(project, lambda labels: np.arange(labels.size).reshape(labels.shape) % 1000, uri=other)
+    (line,) = [text for text in ask(project, prediction=other).warnings if "of the prediction name no object" in text]
+    assert line.startswith("997 labels")
