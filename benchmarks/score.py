@@ -133,10 +133,12 @@ def weighted(totals: dict) -> float:
 
 
 def octopi(folder: Path) -> float:
-    """The counting core of octopi's evaluate, at the challenge's distance; its rule isn't the official one."""
+    """The counting core of octopi's evaluate (1.7), at the challenge's distance; its rule isn't the official one."""
+    from types import SimpleNamespace
+
     import numpy as np
     import pandas as pd
-    from octopi.extract.evaluate import compute_metrics  # type: ignore[import-not-found]
+    from octopi.processing.evaluate import evaluator  # type: ignore[import-not-found]
 
     truth, guess = (pd.read_csv(folder / f"{name}.csv") for name in ("reference", "submission"))
     groups = [
@@ -146,7 +148,7 @@ def octopi(folder: Path) -> float:
     totals = {name: np.zeros(3) for name in RADII}
     for experiment, name in groups[0]:
         one, other = (side.get((experiment, name), np.empty((0, 3))) for side in groups)
-        found = compute_metrics(one, other, MULTIPLIER * RADII[name])
+        found = evaluator.compute_metrics(SimpleNamespace(beta=BETA), one, other, MULTIPLIER * RADII[name])
         totals[name] += found["true_positives"], found["false_positives"], found["false_negatives"]
     return weighted(totals)
 
