@@ -22,6 +22,7 @@ from copick_tools.types import Floats, Integers, Match
 
 Rule = Literal["one-to-one", "czii"]
 CLUSTER = 20_000  # points that hang together; in a larger cluster any maximum matching is taken
+EDGES = 2_000_000  # pairs in reach within a cluster; the same beyond that
 BATCH = 2_000  # points that are solved together: the solver's time grows with their square
 
 
@@ -79,13 +80,14 @@ def one_to_one(reach: Reach, reference: Floats, prediction: Floats) -> Integers:
     """Rows of ``reach`` that form a maximum matching of least total distance, by reference row.
 
     reference: (N, ...), prediction: (M, ...) what tells the points apart, their coordinates first: the choice follows it
-    and not their order. Clusters of more than `CLUSTER` points get a maximum matching, not always the shortest.
+    and not their order. Clusters of more than `CLUSTER` points (or `EDGES` pairs) get a maximum matching, not always the
+    shortest.
 
     >>> import numpy as np
     >>> truth, guesses = np.array([[0.0, 0, 0]]), np.array([[3.0, 0, 0], [1, 0, 0]])
     >>> reach = in_reach(truth, guesses, 5.0)
-    >>> reach.prediction[one_to_one(reach, truth, guesses)]
-    array([1])
+    >>> reach.prediction[one_to_one(reach, truth, guesses)].tolist()
+    [1]
     """
     single = isolated(reach, len(reference), len(prediction))
     chosen = [np.flatnonzero(single)]
@@ -102,10 +104,10 @@ def one_to_one(reach: Reach, reference: Floats, prediction: Floats) -> Integers:
 
 def _ranks(points: Floats, rows: Integers) -> Integers:
     """Place of each row's point in lexicographic order among the points that occur, from 0."""
-    present, inverse = np.unique(rows, return_inverse=True)
-    ranks = np.empty(len(present), dtype=int)
-    ranks[np.lexsort(points[present].T[::-1])] = np.arange(len(present))
-    return np.asarray(ranks[inverse])
+    present = np.flatnonzero(np.bincount(rows, minlength=len(points)))
+    ranks = np.empty(len(points), dtype=np.int32)
+    ranks[present[np.lexsort(points[present].T[::-1])]] = np.arange(len(present))
+    return np.asarray(ranks[rows])
 
 
 def _batches(i: Integers, j: Integers) -> list[Integers]:
@@ -131,7 +133,9 @@ def _matching(i: Integers, j: Integers, distance: Floats) -> Integers:
     left, i = np.unique(i, return_inverse=True)
     right, j = np.unique(j, return_inverse=True)
     n, m = len(left), len(right)
-    if n + m > CLUSTER:  # scipy's maximum matching takes minutes here: its time grows with the square for sorted points
+    if (
+        n + m > CLUSTER or len(i) > EDGES
+    ):  # scipy's maximum matching takes minutes here: its time grows with the square for sorted points
         return largest(i, j, distance)
     cost = distance + 1.0  # a stored zero would read as no edge
     own = np.arange(n)

@@ -59,11 +59,14 @@ def in_reach(
     here, there = (cKDTree(points) for points in _apart(reference, prediction, groups, 4 * widest))
     _require_room(here, there, widest, PAIRS if room is None else room)
     near = there.sparse_distance_matrix(here, widest, output_type="ndarray")
-    near = near[np.lexsort((near["j"], near["i"]))]
-    i, j = near["j"], near["i"]
-    squared = np.concatenate(
-        [np.empty(0), *(_squared(reference[i[s]] - prediction[j[s]]) for s in _parts(len(near), 1_000_000))]
-    )
+    i, j = near["j"].astype(np.int32), near["i"].astype(np.int32)
+    del near
+    order = np.lexsort((i, j))
+    i, j = i[order], j[order]
+    del order
+    squared = np.empty(len(i))
+    for part in _parts(len(i), 1_000_000):
+        squared[part] = _squared(reference[i[part]] - prediction[j[part]])
     inside = squared <= radii[j] ** 2
     return Reach(i[inside], j[inside], squared[inside])
 

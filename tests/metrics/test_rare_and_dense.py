@@ -98,3 +98,10 @@ def test_sides_in_different_units_do_not_meet():
     ]
     with pytest.raises(ValueError, match="same unit"):
         score_points(*sides, PointRule("one-to-one", 1, {"a": 10}, {"a": 1}))
+
+
+def test_a_star_too_large_for_the_shortest_matching_still_takes_the_nearest():
+    gaps = np.random.default_rng(0).uniform(2, 70, 20_500)
+    found = match(np.zeros((1, 3)), gaps[:, None] * [0, 0, 1], 75.0)
+    assert found.tp == 1
+    assert found.distances[0] == gaps.min()
