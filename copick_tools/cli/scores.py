@@ -39,7 +39,7 @@ def show_points(result: PointsResult) -> None:
             ],
             ["error/A", "pairs", "median", "90%", "x", "y", "z"],
         )
-    kind = f"F{result.beta:g}, rule {result.rule}, {result.runs} runs"
+    kind = f"F{result.beta:g}, rule {result.rule}, {_runs(result.runs)}"
     output.result(f"\nscore {_text(result.score)} {_range(result.ci95)} ({kind})".replace("  ", " "))
     if result.other_rule:
         other = result.other_rule
@@ -69,7 +69,7 @@ def show_segmentations(result: SemanticResult) -> None:
     ]
     output.table(rows, ["object", "runs", "Dice", "sd", "95% interval", "IoU", *(title for title, _ in extra)])
     output.result(
-        f"\nscore {_text(result.score)} {_range(result.ci95)} (mean Dice, {result.runs} runs)".replace("  ", " ")
+        f"\nscore {_text(result.score)} {_range(result.ci95)} (mean Dice, {_runs(result.runs)})".replace("  ", " ")
     )
     _show_comparison(result.baseline)
     _show_warnings(result.warnings)
@@ -89,6 +89,10 @@ def _show_comparison(baseline: Comparison | None) -> None:
 def _show_warnings(warnings: list[str]) -> None:
     for warning in warnings:
         output.words(f"Warning: {warning}")
+
+
+def _runs(count: int) -> str:
+    return f"{count} run{'s' if count != 1 else ''}"
 
 
 def _text(value: float | None) -> str:

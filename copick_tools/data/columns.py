@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import itertools
+import re
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -110,7 +111,7 @@ def _header(path: Path) -> tuple[str, list[str]]:
         raise FormatError(
             f"{path}: not a CSV file ({error.reason})", "save it as comma-separated text in UTF-8"
         ) from error
-    line = next(line for line in text.splitlines() if line.strip())
+    line = next(line for line in re.split(r"\r\n|\n|\r", text) if line.strip())
     separator = next((mark for mark in SEPARATORS if mark in line), ",")
     return separator, [name.strip() for name in next(csv.reader([line], delimiter=separator))]
 

@@ -195,5 +195,5 @@ def _inflated(scores: PointScores, exact: PointScores) -> list[str]:
 def few_runs(runs: int) -> list[str]:
     """What to say of intervals over that many runs."""
     if runs < FEWEST:
-        return [f"no intervals from {runs} runs: {FEWEST} are the least"]
+        return [f"no intervals from {runs} run{'s' if runs > 1 else ''}: {FEWEST} are the least"]
     return [f"the intervals rest on {runs} runs: too narrow, and p too small, below {FEW}"] if runs < FEW else []
