@@ -39,9 +39,7 @@ SEMANTIC = ("absent", "tolerance", "resample", "surface", "centerline")
 @options.beta
 @options.distance
 @options.distance_multiplier
-@click.option(
-    "--missing", type=click.Choice(["error", "empty"]), default="error", help="What a run without prediction is."
-)
+@options.missing
 @click.option(
     "--absent",
     type=click.Choice(["skip", "one"]),
@@ -65,7 +63,7 @@ def evaluate(
     reference: tuple[str, ...],
     baseline: tuple[str, ...],
     task: str | None,
-    missing: str,
+    missing: str | None,
     out: Path | None,
     run_names: tuple[str, ...],
     split: str | None,
@@ -89,7 +87,8 @@ def evaluate(
     if not wanted:
         raise UsageError("nothing to score against", "give --reference, or --task")
     segmentations = _about_labels(prediction, (*reference, *baseline), benchmark)
-    common = {"task": benchmark, "missing": missing, "split": None if run_names else split}
+    common: dict[str, Any] = {"task": benchmark, "split": None if run_names else split}
+    common |= {"missing": missing} if missing else {}
     sides = prediction, wanted, baseline
     if segmentations:
         _refuse(given, POINTS, "segmentations")

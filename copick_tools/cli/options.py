@@ -45,3 +45,6 @@ distance = click.option(
 distance_multiplier = click.option(
     "--distance-multiplier", type=float, help="Matching distance as a fraction of each object's radius."
 )
+missing = click.option(
+    "--missing", type=click.Choice(["error", "empty"]), help="What a run without prediction is. [default: error]"
+)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -15,15 +16,13 @@ from copick_tools.cli.base import Command
 @click.option("-i", "--input", "picks", multiple=True, required=True, metavar="PICKS", help='For example "*:unet/1".')
 @click.option("--task", required=True, metavar="TASK", help="phantom or motorbench.")
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="The CSV file.")
-@click.option("--threshold", type=float, default=0.0, help="Least score of a pick.")
+@click.option("--threshold", type=float, help="Least score of a pick. [default: 0]")
 @click.option(
     "--tomogram",
     metavar="TOMOGRAM",
     help="motorbench: whose voxels to count in. [default: the run's, where they agree]",
 )
-@click.option(
-    "--missing", type=click.Choice(["error", "empty"]), default="error", help="What a run without prediction is."
-)
+@options.missing
 @options.run_names
 @options.split
 @options.overwrite
@@ -33,9 +32,9 @@ def submit(
     picks: tuple[str, ...],
     task: str,
     out: Path,
-    threshold: float,
+    threshold: float | None,
     tomogram: str | None,
-    missing: str,
+    missing: str | None,
     run_names: tuple[str, ...],
     split: str | None,
     overwrite: bool,
@@ -54,13 +53,9 @@ def submit(
     from copick_tools.workflows.submit import Submit
     from copick_tools.workflows.submit import submit as run_submit
 
-    wanted = Submit(
-        tuple(uris.picks_uri(text) for text in picks),
-        load_task(task),
-        threshold,
-        uris.tomogram_uri(tomogram) if tomogram else None,
-        missing,
-    )
+    given = {"threshold": threshold, "tomogram": uris.tomogram_uri(tomogram) if tomogram else None, "missing": missing}
+    chosen: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
+    wanted = Submit(tuple(uris.picks_uri(text) for text in picks), load_task(task), **chosen)
     project = open_project(config)
     result = run_submit(project, splits.runs(project, split, run_names), wanted, out, overwrite=overwrite)
     for warning in result.warnings:
