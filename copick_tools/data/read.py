@@ -11,12 +11,12 @@ from typing import Any
 import numpy as np
 
 from copick_tools.data.project import Project
+from copick_tools.data.stored_points import stored_points
 from copick_tools.data.uris import Kind, PicksUri, SegmentationUri, TomogramUri
 from copick_tools.errors import FormatError, NotFoundError, PopsicleError, nearest
 from copick_tools.types import Points
 
 log = logging.getLogger("copick_tools")
-LARGEST = 1e9  # angstrom; a tenth of a meter
 KEY_ROUNDING = 0.0006  # angstrom; copick keys spacings at three decimals
 
 
@@ -193,32 +193,4 @@ def read_picks(project: Project, run: str, uris: Sequence[PicksUri]) -> dict[str
             both = f"{PicksUri(*ids)} and {ids[0]}:{entries[ids[0]].user_id}/{entries[ids[0]].session_id}"
             raise PopsicleError(f"two pick sets of {ids[0]} in run {run}: {both}", "name the user and session")
         entries[ids[0]] = picks
-    return {name: _points(entry, run) for name, entry in sorted(entries.items())}
-
-
-def _points(picks: Any, run: str) -> Points:
-    """Points of one copick pick set: centers with shifts, scores, and rotations where they are to be trusted."""
-    try:
-        picks.meta = picks.load()  # a listed pick set always says that its orientation is trusted
-    except (ValueError, TypeError) as error:
-        raise FormatError(
-            f"picks of {picks.pickable_object_name} in run {run} can't be read: {error}",
-            "is it copick's JSON of picks?",
-        ) from error
-    if not picks.meta.points:
-        return Points.at(np.empty((0, 3)))
-    positions, scores = picks.full_positions(), picks.scores()
-    sound = (np.abs(positions) < LARGEST).all(axis=1) & np.isfinite(scores)
-    if not sound.all():
-        row = int(np.flatnonzero(~sound)[0])
-        raise FormatError(
-            f"picks of {picks.pickable_object_name} in run {run}: point {row} isn't finite, or beyond any tomogram",
-            "correct it or take it out",
-        )
-    return Points(
-        positions=positions,
-        scores=scores,
-        rotations=picks.numpy()[1][:, :3, :3],
-        trust_orientation=bool(picks.meta.trust_orientation),
-        instance_ids=picks.instance_ids(),
-    )
+    return {name: stored_points(entry, run) for name, entry in sorted(entries.items())}
