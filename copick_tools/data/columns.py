@@ -151,6 +151,10 @@ def _table(
         ) from error
     except ValueError as error:
         raise _no_number(path, numbers, settings) or FormatError(f"{path}: {error}") from error
+    words = {key: column for key, column in numbers.items() if len(table) and table[key].isin((0, 1)).all()}
+    wrong = _no_number(path, words, settings) if words else None  # pandas takes True and False for numbers
+    if wrong:
+        raise wrong
     return table[list(keys)].rename(columns=keys)
 
 

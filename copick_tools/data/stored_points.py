@@ -39,6 +39,7 @@ def stored_points(picks: Any, run: str) -> Points:
 def _at_once(picks: Any) -> Points | None:
     """None where the file isn't one of copick's own in a file system, or holds anything unusual."""
     from copick.impl.filesystem import CopickPicksFSSpec
+    from copick.models import CopickPicksFile
 
     if type(picks) is not CopickPicksFSSpec:
         return None
@@ -46,34 +47,39 @@ def _at_once(picks: Any) -> Points | None:
         with picks.fs.open(picks.path, "r") as file:
             content = json.load(file)
         points = content["points"]
-        locations = np.array([list(map(p["location"].get, "xyz")) for p in points], dtype=float).reshape(-1, 3)
-        matrices = np.array([p.get("transformation_", IDENTITY) for p in points], dtype=float).reshape(-1, 4, 4)
+        head = CopickPicksFile(**(content | {"points": []}))
+        locations = np.array([list(map(p["location"].get, "xyz")) for p in points], dtype=float)
+        matrices = np.array([p.get("transformation_", IDENTITY) for p in points], dtype=float)
         scores = np.array([1.0 if p.get("score") is None else p["score"] for p in points], dtype=float)
-        instances = np.array([p.get("instance_id") or 0 for p in points], dtype=float)
-    except (OSError, ValueError, TypeError, KeyError, AttributeError):
+        instances = np.array([0 if p.get("instance_id") is None else p["instance_id"] for p in points], dtype=float)
+    except (OSError, ValueError, TypeError, KeyError, AttributeError, OverflowError):
         return None
-    trusted = content.get("trust_orientation", True)
-    usual = (matrices[:, 3] == IDENTITY[3]).all() and (instances == np.floor(instances)).all()
-    if not usual or len(matrices) != len(points) or trusted not in (True, False, None):
+    count = len(points)
+    shapes = locations.shape, matrices.shape, scores.shape, instances.shape
+    if not isinstance(points, list) or shapes != ((count, 3), (count, 4, 4), (count,), (count,)):
+        return None  # also where there is no point
+    if (matrices[:, 3] != IDENTITY[3]).any() or not (
+        (instances == np.floor(instances)) & (np.abs(instances) < 2**53)
+    ).all():
         return None
     positions, ids = locations + matrices[:, :3, 3], instances.astype(np.int64)
-    return Points(positions, scores, matrices[:, :3, :3], bool(trusted), ids)
+    return Points(positions, scores, matrices[:, :3, :3], bool(head.trust_orientation), ids)
 
 
 def _by_copick(picks: Any, run: str) -> Points:
     try:
         picks.meta = picks.load()  # a listed pick set always says that its orientation is trusted
-    except (ValueError, TypeError) as error:
+        if not picks.meta.points:
+            return Points.at(np.empty((0, 3)))
+        return Points(
+            positions=picks.full_positions(),
+            scores=picks.scores(),
+            rotations=picks.numpy()[1][:, :3, :3],
+            trust_orientation=bool(picks.meta.trust_orientation),
+            instance_ids=picks.instance_ids(),
+        )
+    except (ValueError, TypeError, RecursionError, OverflowError) as error:
         raise FormatError(
             f"picks of {picks.pickable_object_name} in run {run} can't be read: {error}",
             "is it copick's JSON of picks?",
         ) from error
-    if not picks.meta.points:
-        return Points.at(np.empty((0, 3)))
-    return Points(
-        positions=picks.full_positions(),
-        scores=picks.scores(),
-        rotations=picks.numpy()[1][:, :3, :3],
-        trust_orientation=bool(picks.meta.trust_orientation),
-        instance_ids=picks.instance_ids(),
-    )

@@ -80,7 +80,7 @@ class SegmentationUri:
 
     def __str__(self) -> str:
         spacing = "" if self.voxel_spacing is None else f"@{self.voxel_spacing:g}"
-        kind = f"?{self.kind}=true" if self.kind in KINDS else ""
+        kind = "" if self.kind is None else "?multilabel=false" if self.kind == "binary" else f"?{self.kind}=true"
         return f"{self.name}:{self.user}/{self.session}{spacing}{kind}"
 
 

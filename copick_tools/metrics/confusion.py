@@ -27,7 +27,10 @@ def confusion(
         reference.distances(rule)[i],
         (prediction.run[j], reference.run[i]),
     )
-    chosen = one_to_one(reach, prediction.positions[j], reference.positions[i])
+    apart = [
+        np.column_stack([table.positions, table.object]) for table in (prediction, reference)
+    ]  # where they coincide
+    chosen = one_to_one(reach, apart[0][j], apart[1][i])
     rows = np.concatenate([pairs[0], i[reach.prediction[chosen]]])
     columns = np.concatenate([pairs[1], j[reach.reference[chosen]]])
     size = len(reference.objects)

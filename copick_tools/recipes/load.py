@@ -38,7 +38,9 @@ def load_task(name: str | Path) -> Task:
 
     Raises NotFoundError (no such task), FormatError (not a valid task).
     """
-    return parse(Task, read_yaml(_find(name, "tasks", task_names())), where=str(name))
+    path = _find(name, "tasks", task_names())
+    task = parse(Task, read_yaml(path), where=str(name))
+    return task if path.parent == configs() / "tasks" else task.read_from(str(path.absolute()))
 
 
 def load_recipe(name: str | Path, settings: tuple[str, ...] = ()) -> Recipe:

@@ -134,6 +134,7 @@ class PointsResult(Strict):
 
     kind: Literal["points"] = "points"
     task: str | None
+    task_file: str | None = Field(None, description="null: a shipped task, or none")
     split: str | None = None
     rule: Literal["one-to-one", "kaggle"]
     beta: float
@@ -200,6 +201,7 @@ class SemanticResult(Strict):
 
     kind: Literal["semantic"] = "semantic"
     task: str | None
+    task_file: str | None = Field(None, description="null: a shipped task, or none")
     split: str | None = None
     score: float | None
     ci95: Interval | None

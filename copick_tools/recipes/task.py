@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from typing import Annotated, Literal
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, PrivateAttr, field_validator, model_validator
 
 from copick_tools.recipes.base import Strict
 
@@ -85,6 +85,17 @@ class Task(Strict):
     objects: tuple[TaskObject, ...] = Field(min_length=1)
     metric: Metric
     notes: tuple[str, ...] = Field((), description="where the sources disagree or are silent")
+    _file: str | None = PrivateAttr(None)
+
+    @property
+    def file(self) -> str | None:
+        """The YAML that it was read from; None for a shipped one."""
+        return self._file
+
+    def read_from(self, file: str) -> Task:
+        """The same, knowing its file."""
+        self._file = file
+        return self
 
     @field_validator("objects")
     @classmethod

@@ -26,7 +26,7 @@ def again(result: PointsResult | SemanticResult, known_runs: Iterable[str] | Non
     parts = ["popsicle", "evaluate", "-c", str(result.config)]
     parts += [part for uri in result.input for part in ("-i", uri)]
     parts += [part for uri in result.reference for part in ("--reference", uri)]
-    parts += ["--task", result.task] if result.task else []
+    parts += ["--task", result.task_file or result.task] if result.task else []
     parts += result.options
     if result.split:
         parts += ["--split", result.split]
@@ -53,5 +53,14 @@ def _score(result: PointsResult) -> str | None:
         return None
     split = ["--split", result.split] if result.split else []
     return _lines(
-        ["popsicle", "score", result.input[0], result.reference[0], "--task", result.task, *split, *result.options]
+        [
+            "popsicle",
+            "score",
+            result.input[0],
+            result.reference[0],
+            "--task",
+            result.task_file or result.task,
+            *split,
+            *result.options,
+        ]
     )

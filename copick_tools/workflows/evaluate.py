@@ -65,6 +65,7 @@ def evaluate(project: Project, runs: Sequence[str], question: Question) -> Answe
     prediction), UsageError (no radius, no such rule).
     """
     question.overrides.check()
+    runs = sorted(runs)  # so that the bootstrap of the same runs is the same
     reference = {run: read.read_picks(project, run, question.reference) for run in runs}
     read.require_picks(project, project.run_names, question.reference, "reference")  # the chosen may all be negatives
     prediction, lacking = read_predictions(project, runs, question.prediction, question.missing)

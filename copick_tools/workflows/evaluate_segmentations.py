@@ -68,6 +68,7 @@ def evaluate_segmentations(
     """
     if not runs:
         raise UsageError("no runs to score")
+    runs = sorted(runs)  # so that the bootstrap of the same runs is the same
     uris = [question.prediction, *([question.baseline] if question.baseline else [])]
     empty = question.missing == "empty"
     sides = [find_pairs(project, runs, question.reference, uri, empty, question.resample) for uri in uris]
@@ -226,6 +227,7 @@ def _document(
     dices = table.values[..., 0]
     return results.SemanticResult(
         task=question.task.name if question.task else None,
+        task_file=question.task.file if question.task else None,
         split=question.split,
         score=number(semantic.mean_score(dices)),
         ci95=interval(semantic.score_interval(dices)),

@@ -33,7 +33,7 @@ class Submission:
 
     def options(self) -> tuple[str, ...]:
         """As they are typed."""
-        baseline = ("--baseline", str(self.baseline)) if self.baseline else ()
+        baseline = ("--baseline", str(self.baseline.absolute())) if self.baseline else ()
         return (*self.overrides.options(), *(() if self.strict else ("--lenient",)), *baseline)
 
 
@@ -61,7 +61,7 @@ def score(submission: Submission) -> PointsResult:
     if submission.baseline:
         picks, more = _prediction(submission, submission.baseline, reference)
         warnings += [f"baseline: {text}" for text in more]
-        baseline = Baseline((str(submission.baseline),), picks)
+        baseline = Baseline((str(submission.baseline.absolute()),), picks)
     source = Source(
         None,
         (str(submission.path.absolute()),),

@@ -56,6 +56,7 @@ def points_result(
         objects[name]["ci95"] |= extra.ci95
     return results.PointsResult(
         task=source.task.name if source.task else None,
+        task_file=source.task.file if source.task else None,
         split=source.split,
         rule=public_name(sides.rule),
         beta=sides.rule.beta,

@@ -222,6 +222,7 @@ BAD = {
     "underscore": (HEAD + "TS_1,ribosome,1_000,0,0\n", "row 1, column x: '1_000' is no number"),
     "hexadecimal": (HEAD + "TS_1,ribosome,0x10,0,0\n", "row 1, column x: '0x10' is no number"),
     "full-width": (HEAD + "TS_1,ribosome,\uff11,0,0\n", "row 1, column x: '\uff11' is no number"),
+    "all-bool": (HEAD + "TS_1,ribosome,True,0,0\nTS_1,ribosome,False,500,3\n", "row 1, column x: 'True' is no number"),
     "one-bool": (HEAD + GOOD + "TS_1,ribosome,True,0,0\n", "row 2, column x: 'True' is no number"),
     "no-experiment": (HEAD + ",ribosome,0,0,0\n", "row 1, column experiment: empty"),
     "no-object": (HEAD + GOOD + "TS_1,,0,0,0\n", "row 2, column particle_type: empty"),

@@ -49,23 +49,30 @@ def same(one, other):
         {"score": None, "instance_id": None},
         {"instance_id": 7},
         {"transformation_": [[0, -1, 0, 12], [1, 0, 0, -3.5], [0, 0, 1, 0.25], [0, 0, 0, 1]]},
-        {"points": []},
     ],
 )
 def test_at_once_is_what_copick_reads(entry, changes):
     change(entry, **changes)
     at_once = module._at_once(entry)
     assert at_once is not None
-    if changes != {"points": []}:
-        same(at_once, module._by_copick(entry, "TS_1"))
-    assert len(at_once) == (0 if "points" in changes else 5)
+    same(at_once, module._by_copick(entry, "TS_1"))
+    assert len(at_once) == 5
 
 
 @pytest.mark.parametrize(
     "changes",
     [
         {"points": None},
+        {"points": []},
+        {"user_id": 5},
+        {"unit": None},
         {"instance_id": 1.5},
+        {"instance_id": ""},
+        {"instance_id": 10**400},
+        {"score": [0.5, 0.2]},
+        {"location": {"x": 10**400, "y": 0, "z": 0}},
+        {"location": {"x": [1, 2], "y": [3, 4], "z": [5, 6]}},
+        {"transformation_": [1, 0, 0, 0, 0, 1, 0, 0, 0, 0, 1, 0, 0, 0, 0, 1]},
         {"transformation_": [[1, 0], [0, 1]]},
         {"transformation_": [[1, 0, 0, 0], [0, 1, 0, 0], [0, 0, 1, 0], [0, 0, 1, 1]]},
         {"location": {"x": "here", "y": 0, "z": 0}},
@@ -74,7 +81,7 @@ def test_at_once_is_what_copick_reads(entry, changes):
 def test_the_unusual_is_left_to_copick(entry, project, changes):
     change(entry, **changes)
     assert module._at_once(entry) is None
-    if changes == {"points": None}:
+    if changes.get("points", 1) in (None, []):
         assert len(module.stored_points(entry, "TS_1")) == 0
     else:
         with pytest.raises(FormatError, match="picks of ribosome in run TS_1"):

@@ -30,6 +30,8 @@ def test_segmentations():
     assert untyped.matches("cells", "unet", "1", 20.0, "binary")
     assert not untyped.matches("cells", "unet", "1", 20.0, "instance")
     assert segmentation_uri(str(multilabel)) == multilabel
+    binary = segmentation_uri("membrane:u/1@10.0?multilabel=false")
+    assert segmentation_uri(str(binary)) == binary
 
 
 @pytest.mark.parametrize(

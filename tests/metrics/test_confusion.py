@@ -9,6 +9,7 @@ from metrics.test_points import DISTANCES, OBJECTS, clusters, rule, table
 from copick_tools.metrics.confusion import confusion
 from copick_tools.metrics.match import one_to_one
 from copick_tools.metrics.points import find_reach
+from copick_tools.metrics.table import PointRule, PointTable
 
 RELAXED = settings(deadline=None, derandomize=True, max_examples=50)
 
@@ -70,3 +71,16 @@ def test_runs_and_empty_sides():
     assert found([], picks, ["r"])[-1].tolist() == [1, 0, 0, 0]
     assert found(picks, [], ["r"])[:, -1].tolist() == [1, 0, 0, 0]
     assert not found([], [], []).any()
+
+
+def test_coinciding_picks_of_two_objects_in_any_order():
+    """Which of them takes the reference point doesn't hang on the order of rows."""
+    names = ("a", "b", "c")
+    rule = PointRule("one-to-one", 1, dict.fromkeys(names, 75.0), dict.fromkeys(names, 1))
+    none = np.empty(0, int), np.empty(0, int)
+    truth = PointTable(("r",), names, np.array([0]), np.array([0]), np.zeros((1, 3)), np.ones(1))
+    found = []
+    for objects in ([1, 2], [2, 1]):
+        guess = PointTable(("r",), names, np.zeros(2, int), np.array(objects), np.full((2, 3), 5.0), np.ones(2))
+        found.append(confusion(truth, guess, rule, none).tolist())
+    assert found[0] == found[1]

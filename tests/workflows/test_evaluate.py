@@ -423,3 +423,18 @@ def test_options_that_do_not_fit_segmentations(popsicle, segmented, options, rea
     result = popsicle("evaluate", "-c", segmented.config, *SEGMENTATIONS, *options, code=2)
     assert reason in result.stderr
     assert result.stdout == ""
+
+
+def test_the_order_of_runs_changes_nothing(popsicle, eight, task):
+    base = ("evaluate", "-c", eight.config, "-i", "*:net/1", "--task", task)
+    orders = (eight.run_names[:6], eight.run_names[5::-1])
+    one, other = (popsicle.json(*base, *(part for run in order for part in ("-r", run))) for order in orders)
+    assert one == other
+    assert one["ci95"] is not None
+
+
+def test_the_document_says_which_file_the_task_is(popsicle, eight, task):
+    found = popsicle.json("evaluate", "-c", eight.config, "-i", "*:net/1", "--task", task)
+    assert (found["task"], found["task_file"]) == ("toy", str(task))
+    shipped = ("--task", "phantom-sim", "--reference", "*:truth/0")
+    assert popsicle.json("evaluate", "-c", eight.config, "-i", "*:net/1", *shipped)["task_file"] is None
