@@ -19,6 +19,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 RADII = {
     "apo-ferritin": 60,
@@ -79,9 +80,22 @@ def official_rule_alone(folder: Path) -> float:
 
 def kd_trees(folder: Path) -> float:
     """Plain pandas: groupby, and two KD-trees for each experiment and type."""
+    from scipy.spatial import cKDTree
+
+    def counts(one: Any, other: Any, distance: float) -> tuple[int, int, int]:
+        tp = 0
+        if len(one) and len(other):
+            near = cKDTree(other).query_ball_tree(cKDTree(one), distance)
+            tp = len({point for points in near for point in points})
+        return tp, len(other) - tp, len(one) - tp
+
+    return by_groups(folder, counts)
+
+
+def by_groups(folder: Path, counts: Callable[[Any, Any, float], tuple[int, int, int]]) -> float:
+    """The weighted score of ``counts`` (reference, prediction, distance -> tp, fp, fn) over experiments and types."""
     import numpy as np
     import pandas as pd
-    from scipy.spatial import cKDTree
 
     truth, guess = (pd.read_csv(folder / f"{name}.csv") for name in ("reference", "submission"))
     groups = [
@@ -91,11 +105,7 @@ def kd_trees(folder: Path) -> float:
     totals = {name: np.zeros(3) for name in RADII}
     for experiment, name in {*groups[0], *groups[1]}:
         one, other = (side.get((experiment, name), np.empty((0, 3))) for side in groups)
-        tp = 0
-        if len(one) and len(other):
-            near = cKDTree(other).query_ball_tree(cKDTree(one), MULTIPLIER * RADII[name])
-            tp = len({point for points in near for point in points})
-        totals[name] += tp, len(other) - tp, len(one) - tp
+        totals[name] += counts(one, other, MULTIPLIER * RADII[name])
     return weighted(totals)
 
 
@@ -136,21 +146,15 @@ def octopi(folder: Path) -> float:
     """The counting core of octopi's evaluate (1.7), at the challenge's distance; its rule isn't the official one."""
     from types import SimpleNamespace
 
-    import numpy as np
-    import pandas as pd
     from octopi.processing.evaluate import evaluator  # type: ignore[import-not-found]
 
-    truth, guess = (pd.read_csv(folder / f"{name}.csv") for name in ("reference", "submission"))
-    groups = [
-        {key: rows[["x", "y", "z"]].to_numpy() for key, rows in table.groupby(["experiment", "particle_type"])}
-        for table in (truth, guess)
-    ]
-    totals = {name: np.zeros(3) for name in RADII}
-    for experiment, name in groups[0]:
-        one, other = (side.get((experiment, name), np.empty((0, 3))) for side in groups)
-        found = evaluator.compute_metrics(SimpleNamespace(beta=BETA), one, other, MULTIPLIER * RADII[name])
-        totals[name] += found["true_positives"], found["false_positives"], found["false_negatives"]
-    return weighted(totals)
+    def counts(one: Any, other: Any, distance: float) -> tuple[int, int, int]:
+        if not len(one) or not len(other):  # as its own loop does
+            return 0, len(other), len(one)
+        found = evaluator.compute_metrics(SimpleNamespace(beta=BETA), one, other, distance)
+        return found["true_positives"], found["false_positives"], found["false_negatives"]
+
+    return by_groups(folder, counts)
 
 
 def volumes(labels: int) -> tuple:

@@ -157,7 +157,8 @@ def _answer(
     from copick_tools.cli.scores import show_points, show_segmentations
     from copick_tools.recipes.results import PointsResult, SemanticResult
     from copick_tools.workflows.evaluate import Question, evaluate
-    from copick_tools.workflows.evaluate_segmentations import evaluate_segmentations, write_semantic
+    from copick_tools.workflows.evaluate_segmentations import evaluate_segmentations
+    from copick_tools.workflows.scoring import write_scores
 
     result: PointsResult | SemanticResult
     if isinstance(asked, Question):
@@ -169,7 +170,7 @@ def _answer(
         with output.progress("evaluate") as move:
             result = evaluate_segmentations(project, runs, asked, move)
         if out:
-            write_semantic(result, out)
+            write_scores(result, out)
     if out:
         output.note(f"wrote {out / 'scores.json'}")
     if as_json:

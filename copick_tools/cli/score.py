@@ -59,13 +59,12 @@ def score(
     from copick_tools.recipes.rules import Overrides
     from copick_tools.workflows.score import Submission
     from copick_tools.workflows.score import score as run_score
+    from copick_tools.workflows.scoring import write_scores
 
     overrides = Overrides(rule, beta, distance, distance_multiplier)
     result = run_score(Submission(submission, reference, load_task(task), overrides, strict, baseline, split))
     if out:
-        from copick_tools.data.project import write_text
-
-        write_text(out / "scores.json", result.model_dump_json(indent=2) + "\n")
+        write_scores(result, out)
         output.note(f"wrote {out / 'scores.json'}")
     if as_json:
         output.document(result)

@@ -37,7 +37,7 @@ def largest(reference: Integers, prediction: Integers, distance: Floats) -> Inte
     """Edge numbers of a maximum matching, nearest pairs first; seldom the very shortest, but in seconds for millions.
 
     reference, prediction, distance: (P,) the edges, by numbers that start at 0. What is chosen doesn't depend on the
-    edges' order.
+    edges' order. (scipy's maximum matching takes minutes for points in the order of their coordinates.)
 
     >>> import numpy as np
     >>> largest(np.array([0, 1, 1]), np.array([0, 0, 1]), np.array([2.0, 1.0, 1.0]))
@@ -65,7 +65,8 @@ class _Growing:
     """A maximum matching of the predictions that were added.
 
     neighbors: reference points, those of prediction j from first[j] to first[j + 1]. A reference point that a search
-    visited in vain can never help again (its alternating tree is closed), so all failures together visit each once.
+    visited in vain can never help again, for a failed search has seen all that can be reached from there and all of it is
+    taken: a later path that enters couldn't leave. So all failures together visit each point once.
     """
 
     def __init__(self, neighbors: Integers, first: Integers, references: int) -> None:
@@ -75,9 +76,7 @@ class _Growing:
 
     def add(self, prediction: int) -> bool:
         """Whether the matching grows by one when this prediction joins."""
-        came_from: dict[
-            int, tuple[int, int]
-        ] = {}  # reference point -> prediction that reached it, that one's own partner
+        came_from: dict[int, tuple[int, int]] = {}  # point -> prediction that reached it, the point it had until then
         stack = [(prediction, -1)]
         while stack:
             current, own = stack.pop()

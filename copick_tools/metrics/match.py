@@ -133,9 +133,7 @@ def _matching(i: Integers, j: Integers, distance: Floats) -> Integers:
     left, i = np.unique(i, return_inverse=True)
     right, j = np.unique(j, return_inverse=True)
     n, m = len(left), len(right)
-    if (
-        n + m > CLUSTER or len(i) > EDGES
-    ):  # scipy's maximum matching takes minutes here: its time grows with the square for sorted points
+    if n + m > CLUSTER or len(i) > EDGES:
         return largest(i, j, distance)
     cost = distance + 1.0  # a stored zero would read as no edge
     own = np.arange(n)

@@ -129,24 +129,15 @@ class Confusion(Strict):
     counts: list[list[int]]
 
 
-class PointsResult(Strict):
-    """`evaluate --json` of picks, `score --json`, and scores.json. config: null where no project was read."""
+class Evaluation(Strict):
+    """What every evaluation says. config: null where no project was read."""
 
-    kind: Literal["points"] = "points"
+    kind: str
     task: str | None
     task_file: str | None = Field(None, description="null: a shipped task, or none")
     split: str | None = None
-    rule: Literal["one-to-one", "kaggle"]
-    beta: float
     score: float | None
-    objects: dict[str, ObjectScore]
-    other_rule: OtherRule | None
     ci95: Interval | None
-    by_run: dict[str, RunScore]
-    localization: dict[str, LocalizationError] = {}
-    curves: dict[str, Curve] = {}
-    reliability: dict[str, list[ReliabilityBin]] = {}
-    confusion: Confusion | None = None
     baseline: Comparison | None = None
     runs: int
     run_names: list[str]
@@ -157,6 +148,21 @@ class PointsResult(Strict):
     empty_runs: int = Field(0, description="runs without prediction that count as empty")
     versions: dict[str, str] = {}
     warnings: list[str]
+
+
+class PointsResult(Evaluation):
+    """`evaluate --json` of picks, `score --json`, and scores.json."""
+
+    kind: Literal["points"] = "points"
+    rule: Literal["one-to-one", "kaggle"]
+    beta: float
+    objects: dict[str, ObjectScore]
+    other_rule: OtherRule | None
+    by_run: dict[str, RunScore]
+    localization: dict[str, LocalizationError] = {}
+    curves: dict[str, Curve] = {}
+    reliability: dict[str, list[ReliabilityBin]] = {}
+    confusion: Confusion | None = None
 
 
 class SegmentationScore(Strict):
@@ -196,30 +202,15 @@ class SegmentationRun(Strict):
     objects: dict[str, RunOverlap]
 
 
-class SemanticResult(Strict):
+class SemanticResult(Evaluation):
     """`evaluate --json` of segmentations, and scores.json. score: mean Dice over objects. tolerance: angstrom."""
 
     kind: Literal["semantic"] = "semantic"
-    task: str | None
-    task_file: str | None = Field(None, description="null: a shipped task, or none")
-    split: str | None = None
-    score: float | None
-    ci95: Interval | None
     absent: Literal["skip", "one"]
     tolerance: float | None = Field(description="of surface_dice; null where no object is a membrane")
     resampled: bool
     objects: dict[str, SegmentationScore]
     by_run: dict[str, SegmentationRun]
-    baseline: Comparison | None = None
-    runs: int
-    run_names: list[str]
-    config: str
-    input: list[str]
-    reference: list[str]
-    options: list[str] = Field([], description="of the command, beyond input, reference, task, split and runs")
-    empty_runs: int = Field(0, description="runs without prediction that count as empty")
-    versions: dict[str, str] = {}
-    warnings: list[str]
 
 
 class RunOutcome(Strict):

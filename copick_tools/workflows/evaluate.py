@@ -18,7 +18,7 @@ from copick_tools.recipes.results import PointsResult
 from copick_tools.recipes.rules import Overrides, point_rule
 from copick_tools.recipes.task import Task
 from copick_tools.workflows.predictions import read_predictions
-from copick_tools.workflows.scoring import Baseline, Source, points_result
+from copick_tools.workflows.scoring import Baseline, Source, points_result, write_scores
 from copick_tools.workflows.sides import Sides
 
 MATCH_COLUMNS = ("run", "object", "x", "y", "z", "score", "outcome", "partner", "distance")
@@ -55,7 +55,7 @@ class Answer:
             writer.writerow(MATCH_COLUMNS)
             writer.writerows(self.matches)
             write_text(folder / "matches.csv", text.getvalue())
-        write_text(folder / "scores.json", self.result.model_dump_json(indent=2) + "\n")
+        write_scores(self.result, folder)
 
 
 def evaluate(project: Project, runs: Sequence[str], question: Question) -> Answer:

@@ -6,12 +6,11 @@ import math
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Literal
 
 import numpy as np
 
-from copick_tools.data.project import Project, check_objects, write_text
+from copick_tools.data.project import Project, check_objects
 from copick_tools.data.uris import SegmentationUri
 from copick_tools.errors import FormatError, NotFoundError, UsageError, nearest
 from copick_tools.metrics import semantic
@@ -22,8 +21,9 @@ from copick_tools.recipes.results import interval, number
 from copick_tools.recipes.task import Task
 from copick_tools.workflows.overlap import Overlap, Wanted, compare
 from copick_tools.workflows.pairs import Pairs, few, find_pairs
-from copick_tools.workflows.scoring import few_runs, versions
+from copick_tools.workflows.scoring import PACKAGES, few_runs
 from copick_tools.workflows.semantic_numbers import Table, comparison, object_scores, run_score
+from copick_tools.workflows.versions import versions
 
 WIDEST = 1e5  # angstrom
 MANY_LABELS = 8  # without an object; more of them are listed in one line
@@ -86,11 +86,6 @@ def evaluate_segmentations(
     tables = [_table(measured, wanted, chosen, question.absent) for measured in overlaps]
     warnings = _warnings(question, wanted, sides, overlaps[0]) + _table_warnings(tables[0])
     return _document(project, question, wanted, sides, tables, warnings)
-
-
-def write_semantic(result: results.SemanticResult, folder: Path) -> None:
-    """scores.json."""
-    write_text(folder / "scores.json", result.model_dump_json(indent=2) + "\n")
 
 
 def _wanted(project: Project, question: SegmentationQuestion, sides: Sequence[Pairs]) -> Wanted:
@@ -244,7 +239,7 @@ def _document(
         reference=[str(question.reference)],
         options=_options(question),
         empty_runs=len(sides[0].empty),
-        versions=versions(),
+        versions=versions(PACKAGES),
         warnings=warnings,
     )
 

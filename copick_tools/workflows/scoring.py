@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import platform
 from collections.abc import Sequence
 from dataclasses import dataclass
-from importlib.metadata import version
+from pathlib import Path
 
-from copick_tools import __version__
+from copick_tools.data.project import write_text
 from copick_tools.metrics.bootstrap import FEW, FEWEST, PairedDifference
 from copick_tools.metrics.points import PointScores
 from copick_tools.metrics.table import PointTable
@@ -18,6 +17,9 @@ from copick_tools.recipes.task import Task
 from copick_tools.types import Floats
 from copick_tools.workflows import diagnostics
 from copick_tools.workflows.sides import Sides
+from copick_tools.workflows.versions import versions
+
+PACKAGES = ("numpy", "scipy", "scikit-image", "copick")  # what a score depends on
 
 
 @dataclass(frozen=True)
@@ -77,15 +79,14 @@ def points_result(
         reference=list(source.reference),
         options=list(source.options),
         empty_runs=source.empty_runs,
-        versions=versions(),
+        versions=versions(PACKAGES),
         warnings=[*warnings, *_warnings(sides, scores), *details.warnings],
     )
 
 
-def versions() -> dict[str, str]:
-    """Of what a score depends on."""
-    names = ("numpy", "scipy", "scikit-image", "copick")
-    return {"copick-tools": __version__, "python": platform.python_version()} | {name: version(name) for name in names}
+def write_scores(result: results.Evaluation, folder: Path) -> None:
+    """scores.json."""
+    write_text(folder / "scores.json", result.model_dump_json(indent=2) + "\n")
 
 
 def _objects(scores: PointScores) -> dict[str, dict[str, object]]:

@@ -6,20 +6,17 @@ import contextlib
 import json
 import logging
 import math
-import platform
-import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-from copick_tools import __version__
 from copick_tools.data.project import Project, write_text
 from copick_tools.engines import registry
 from copick_tools.errors import PopsicleError
 from copick_tools.recipes.load import dump_yaml, load_recipe
 from copick_tools.recipes.recipe import Recipe
 from copick_tools.recipes.results import ExperimentData, TrainResult
+from copick_tools.workflows.versions import versions
 
 log = logging.getLogger("copick_tools")
 PACKAGES = ("copick", "numpy", "scipy", "torch", "monai", "accelerate", "nnunetv2", "connected-components-3d", "zarr")
@@ -93,7 +90,7 @@ def train(
             )
     write_text(folder / "recipe.yaml", dump_yaml(plan.recipe))
     write_text(folder / "data.json", plan.data.model_dump_json(indent=2) + "\n")
-    write_text(folder / "versions.json", json.dumps(versions(), indent=2) + "\n")
+    write_text(folder / "versions.json", json.dumps(versions(PACKAGES), indent=2) + "\n")
     with _log_file(folder / "log.txt"):
         log.info("training on %d runs, validating on %d: %s", len(plan.data.train), len(plan.data.validation), folder)
         best: Path = registry.engine(plan.recipe.family).train(plan.recipe, project, folder, progress, device=device)
@@ -120,15 +117,6 @@ def summary(best: Path, trained: bool) -> TrainResult:
 
     card = read_card(best)
     return TrainResult(checkpoint=str(best), trained=trained, score=card.score, step=card.step)
-
-
-def versions() -> dict[str, str]:
-    """What computed it."""
-    found = {"copick-tools": __version__, "python": sys.version.split()[0], "platform": platform.platform()}
-    for package in PACKAGES:
-        with contextlib.suppress(PackageNotFoundError):
-            found[package] = version(package)
-    return found
 
 
 @contextlib.contextmanager

@@ -3,11 +3,12 @@
 import itertools
 
 import pytest
+from reports.samples import semantic_result
 
 from copick_tools.errors import FormatError
 from copick_tools.recipes.leaderboard import Table, compare, leaderboard_names, load_leaderboard
 from copick_tools.recipes.load import load_task, parse
-from copick_tools.recipes.results import ObjectScore, PointsResult, SegmentationScore, SemanticResult
+from copick_tools.recipes.results import ObjectScore, PointsResult
 
 
 def points(task, /, **changes):
@@ -39,25 +40,14 @@ def points(task, /, **changes):
 
 
 def semantic(task, /, **changes):
-    objects = {o.name: SegmentationScore(dice=0.8, dice_sd=0.1, iou=0.7, iou_sd=0.1, runs=3) for o in task.targets}
+    score = semantic_result().objects["ribosome"]
     document = {
         "task": task.name,
-        "split": "test",
-        "score": 0.8,
-        "ci95": None,
-        "absent": "skip",
-        "tolerance": None,
-        "resampled": False,
-        "objects": objects,
-        "by_run": {},
+        "objects": {o.name: score for o in task.targets},
         "runs": task.splits["test"].runs,
-        "run_names": [],
-        "config": "c.json",
-        "input": [],
         "reference": [task.reference],
-        "warnings": [],
     }
-    return SemanticResult(**{**document, **changes})
+    return semantic_result().model_copy(update={**document, **changes})
 
 
 def row(task, name):

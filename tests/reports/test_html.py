@@ -119,13 +119,18 @@ def test_one_part_missing(part):
 
 
 def test_a_result_of_nothing():
-    result = points_result(0, score=None, objects={}, ci95=None)
-    Checker(render([Section("nothing", result)]))
+    empty = points_result(0, score=None, objects={}, ci95=None)
     undefined = {
         name: o.model_copy(update={"fbeta": None, "precision": None}) for name, o in points_result().objects.items()
     }
-    Checker(render([Section("undefined", full_result(objects=undefined, score=None))]))
-    Checker(render([Section("dice", semantic_result(0, objects={}, score=None))]))
+    for result in (
+        empty,
+        full_result(objects=undefined, score=None),
+        semantic_result(0, objects={}, score=None),
+    ):
+        words = Checker(render([Section("nothing", result)])).words
+        assert "–" in " ".join(words)
+        assert not {"None", "nan", "NaN"} & set(" ".join(words).split())
 
 
 def test_mixed_kinds_and_a_table_of_all():

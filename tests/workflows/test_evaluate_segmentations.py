@@ -16,7 +16,8 @@ from copick_tools.metrics.surface import surface_counts, surface_dice
 from copick_tools.recipes.load import load_task
 from copick_tools.recipes.results import SemanticResult
 from copick_tools.recipes.task import Task
-from copick_tools.workflows.evaluate_segmentations import SegmentationQuestion, evaluate_segmentations, write_semantic
+from copick_tools.workflows.evaluate_segmentations import SegmentationQuestion, evaluate_segmentations
+from copick_tools.workflows.scoring import write_scores
 
 TRUTH = SegmentationUri("truth", "truth", "0", None, "multilabel")
 GUESS = SegmentationUri("guess", "unet", "1", SPACING, "multilabel")
@@ -329,7 +330,7 @@ def test_progress_and_file(shared_project, tmp_path):
     question = SegmentationQuestion(TRUTH, TRUTH)
     result = evaluate_segmentations(shared_project, RUNS, question, lambda *step: steps.append(step))
     assert steps == [(1, 3), (2, 3), (3, 3)]
-    write_semantic(result, tmp_path / "made")
+    write_scores(result, tmp_path / "made")
     document = json.loads((tmp_path / "made" / "scores.json").read_text())
     assert (document["kind"], document["score"], SHAPE) == ("semantic", 1, (24, 48, 48))
 
