@@ -50,7 +50,7 @@ def demo(
         show.runs("localize", localize(model, project, held_out, tomogram, picks, overwrite=trained), len(held_out))
     )
     task = load_task(TASK)
-    question = Question((picks,), (uris.picks_uri(task.reference),), task)
+    question = Question((picks,), (uris.picks_uri(task.reference),), task, split="test")
     answer = evaluate(project, held_out, question)
     answer.write(out / "experiment")
     report([out / "experiment"], out / "report.html")
