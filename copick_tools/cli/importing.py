@@ -21,7 +21,7 @@ from copick_tools.errors import UsageError
 @click.option("--pixel-size", type=float, help="Angstrom per unit of voxel coordinates in --picks, if they don't say.")
 @click.option("--object", "object_name", help="Object of picks that don't name theirs.")
 @click.option("--task", help="Takes the objects, with labels and radii, from a task.")
-@click.option("--radius", multiple=True, metavar="OBJECT=ANGSTROM", help="Radius of an object; repeat for more.")
+@options.radius
 @click.option("--tomo-type", help="Kind of reconstruction. [default: wbp]")
 @click.option("--user-id", "user", help="Whose picks they are. [default: import]")
 @click.option("--session-id", "session", help="[default: 0]")
@@ -52,18 +52,9 @@ def import_(
     from copick_tools.workflows.importing import Import, import_files
 
     chosen = {key: value for key, value in given.items() if value is not None}
-    request = Import(files, **chosen, task=load_task(task) if task else None, radii=dict(map(_radius, radius)))
+    request = Import(
+        files, **chosen, task=load_task(task) if task else None, radii=dict(map(options.object_radius, radius))
+    )
     project, runs, results = import_files(out, request, overwrite=overwrite, workers=workers)
     output.note(f"project: {project.config}")
     walk(results, runs, str(project.config), as_json)
-
-
-def _radius(text: str) -> tuple[str, float]:
-    name, _, value = text.partition("=")
-    try:
-        radius = float(value)
-    except ValueError:
-        radius = -1.0
-    if not 0 < radius < float("inf"):
-        raise UsageError(f"--radius {text}: expected OBJECT=ANGSTROM", "for example --radius ribosome=150")
-    return name, radius

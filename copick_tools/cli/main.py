@@ -11,9 +11,11 @@ COMMANDS = {
     "tasks": ("Look", "copick_tools.cli.tasks:tasks", "Benchmark tasks: splits, objects, how they are scored."),
     "models": ("Look", "copick_tools.cli.models:models", "Model families: sizes, licenses, what to install."),
     "doctor": ("Look", "copick_tools.cli.doctor:doctor", "Versions, devices, extras, and what to install next."),
+    "fetch": ("Prepare", "copick_tools.cli.fetch:fetch", "Bring data from the CryoET Data Portal or a Croissant here."),
     "simulate": ("Prepare", "copick_tools.cli.simulate:simulate", "Make a project of simulated tomograms."),
     "import": ("Prepare", "copick_tools.cli.importing:import_", "Make a project from tomogram files and picks."),
     "targets": ("Prepare", "copick_tools.cli.targets:targets", "Paint dense targets from picks."),
+    "split": ("Prepare", "copick_tools.cli.split:split", "Train, val and test, or folds, without leaks."),
     "train": ("Model", "copick_tools.cli.train:train", "Train a model from a recipe."),
     "segment": ("Predict", "copick_tools.cli.segment:segment", "Tomograms to segmentations."),
     "localize": ("Predict", "copick_tools.cli.localize:localize", "Tomograms straight to picks."),
@@ -22,6 +24,11 @@ COMMANDS = {
     "score": ("Score", "copick_tools.cli.score:score", "Score a challenge's submission exactly as the challenge does."),
     "submit": ("Score", "copick_tools.cli.submit:submit", "Picks to a challenge's submission file."),
     "report": ("Score", "copick_tools.cli.report:report", "One HTML file from evaluations."),
+    "manifest": (
+        "Share",
+        "copick_tools.cli.manifest:manifest",
+        "Croissant manifests: hashes, splits, licenses; and checking them.",
+    ),
     "demo": ("Share", "copick_tools.cli.demo:demo", "The whole path on simulated data, in minutes."),
 }
 

@@ -8,6 +8,8 @@ from typing import Any, TypeVar
 
 import click
 
+from copick_tools.errors import UsageError
+
 F = TypeVar("F", bound=Callable[..., Any])
 
 
@@ -48,3 +50,18 @@ distance_multiplier = click.option(
 missing = click.option(
     "--missing", type=click.Choice(["error", "empty"]), help="What a run without prediction is. [default: error]"
 )
+radius = click.option(
+    "--radius", multiple=True, metavar="OBJECT=ANGSTROM", help="Radius of an object; repeat for more."
+)
+
+
+def object_radius(text: str) -> tuple[str, float]:
+    """The value of ``--radius``. Raises UsageError."""
+    name, _, value = text.partition("=")
+    try:
+        radius = float(value)
+    except ValueError:
+        radius = -1.0
+    if not 0 < radius < float("inf"):
+        raise UsageError(f"--radius {text}: expected OBJECT=ANGSTROM", "for example --radius ribosome=150")
+    return name, radius

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 if TYPE_CHECKING:
     from copick_tools.types import RunResult
 
+TALKATIVE = ("botocore", "boto3", "urllib3", "gql", "s3fs", "fsspec", "httpx2", "cryoet-data-portal", "absl")
 _stdout: TextIO | None = None
 _quiet = False
 
@@ -38,6 +39,8 @@ def configure(*, quiet: bool, debug: bool) -> None:
     log.propagate = False
     log.handlers = [_Handler(logging.ERROR if quiet else logging.DEBUG)]
     log.setLevel(logging.DEBUG if debug else logging.INFO)
+    for name in TALKATIVE:  # copick lets everything through that says INFO
+        logging.getLogger(name).setLevel(logging.INFO if debug else logging.WARNING)
 
 
 class _Handler(logging.Handler):
@@ -98,24 +101,42 @@ def _numeric(cell: str) -> bool:
 
 
 @contextlib.contextmanager
-def progress(label: str) -> Iterator[Callable[[int, int], None]]:
-    """A bar on stderr, moved by calls of (done, total); none if stderr is no terminal, or with ``-q``."""
+def progress(label: str, *, in_bytes: bool = False) -> Iterator[Callable[[int, int], None]]:
+    """A bar on stderr, moved by calls of (done, total); none if stderr is no terminal, or with ``-q``.
+
+    in_bytes: what is counted are bytes: shown in kB, MB, …, with the rate.
+    """
     if _quiet or not sys.stderr.isatty():
         yield lambda done, total: None
         return
     from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+    from rich.progress import (
+        BarColumn,
+        DownloadColumn,
+        MofNCompleteColumn,
+        Progress,
+        ProgressColumn,
+        TextColumn,
+        TimeRemainingColumn,
+        TransferSpeedColumn,
+    )
 
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    counts: tuple[ProgressColumn, ...] = (
+        (DownloadColumn(), TransferSpeedColumn()) if in_bytes else (MofNCompleteColumn(),)
+    )
+    columns = (TextColumn("{task.description}"), BarColumn(), *counts, TimeRemainingColumn())
     with Progress(*columns, console=Console(stderr=True)) as bar:
         task = bar.add_task(label, total=None)
         yield lambda done, total: bar.update(task, completed=done, total=total)
 
 
-def follow(label: str, results: Iterable[RunResult], total: int) -> list[RunResult]:
-    """Walk through the runs with a progress bar, saying what was skipped and what failed as it happens."""
+def follow(label: str, results: Iterable[RunResult], total: int, *, bar: bool = True) -> list[RunResult]:
+    """Walk through the runs, saying what failed as it happens and what was skipped at the end.
+
+    bar: a progress bar over the runs, for workflows that don't move one by themselves.
+    """
     seen: list[RunResult] = []
-    with progress(label) as move:
+    with progress(label) if bar else contextlib.nullcontext(lambda done, total: None) as move:
         move(0, total)
         for outcome in results:
             seen.append(outcome)

@@ -13,11 +13,13 @@ if TYPE_CHECKING:
     from copick_tools.types import RunResult
 
 
-def walk(results: Iterable[RunResult], runs: Sequence[str], destination: str, as_json: bool) -> None:
-    """Follow the runs, print what each gave, and exit with 1 if any failed."""
+def walk(
+    results: Iterable[RunResult], runs: Sequence[str], destination: str, as_json: bool, *, bar: bool = True
+) -> None:
+    """Follow the runs, print what each gave, and exit with 1 if any failed. bar: see `output.follow`."""
     context = click.get_current_context()
     command = str(context.info_name)
-    seen = sorted(output.follow(command, results, len(runs)), key=lambda result: runs.index(result.run))
+    seen = sorted(output.follow(command, results, len(runs), bar=bar), key=lambda result: runs.index(result.run))
     if as_json:
         from copick_tools.recipes.results import RunOutcome, RunsResult
 

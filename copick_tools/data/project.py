@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Iterable
+import os
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -90,14 +91,13 @@ def open_project(config: str | Path) -> Project:
         path = path / "copick.json"
     if not path.is_file():
         raise NotFoundError(f"no copick config {path}", "give a project's copick.json with -c or in COPICK_CONFIG")
-    import copick
     from pydantic import ValidationError
 
     try:
         document = json.loads(path.read_text(encoding="utf-8"))
         if not isinstance(document, dict) or "config_type" not in document:
             raise FormatError(f"{path} is no copick config", "it has no `config_type`")
-        return Project(path, copick.from_string(json.dumps(_relocated(document, path))))
+        return Project(path, _root(_relocated(document, path)))
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
         raise FormatError(f"{path} is no JSON: {error}") from error
     except ValidationError as error:
@@ -107,6 +107,23 @@ def open_project(config: str | Path) -> Project:
         raise FormatError(f"{path} is no copick config: {error}") from error
 
 
+def _root(document: dict[str, Any]) -> Any:
+    """copick's root of a config. Raises what copick raises."""
+    import copick
+
+    kind, portal = document.get("config_type"), os.environ.get("POPSICLE_PORTAL_URL")
+    if kind == "cryoet_data_portal" and portal:
+        from cryoet_data_portal import _client
+
+        _client.DEFAULT_URL = portal  # copick asks the client's default portal, which has no other switch
+    manifest = local_path(str(document.get("croissant_url", ""))) if kind == "mlcroissant" else None
+    if manifest is not None and document.get("overlay_root"):
+        from copick_tools.data.croissant import open_croissant
+
+        return open_croissant(manifest, document)
+    return copick.from_string(json.dumps(document))
+
+
 def _relocated(document: dict[str, Any], path: Path) -> dict[str, Any]:
     """The config as it is, but a project that we made has its data beside its config, moved or copied as it may be."""
     if path.name != "copick.json" or not (path.parent / MARKER).is_file():
@@ -114,7 +131,11 @@ def _relocated(document: dict[str, Any], path: Path) -> dict[str, Any]:
     root = local_path(str(document.get("overlay_root", "")))
     if root != path.parent:
         log.info("%s was moved or copied from %s: its data are those beside it", path, root)
-    return {**document, "overlay_root": f"local://{path.parent}"}
+    moved = {**document, "overlay_root": f"local://{path.parent}"}
+    manifest = local_path(str(document.get("croissant_url", "")))
+    if root is not None and manifest is not None and manifest.is_relative_to(root):
+        moved["croissant_url"] = str(path.parent / manifest.relative_to(root))
+    return moved
 
 
 def local_path(url: str) -> Path | None:
@@ -156,6 +177,32 @@ def create_project(folder: Path, name: str, objects: Iterable[ProjectObject], de
     }
     write_text(folder / MARKER, "{}\n")
     write_text(config, json.dumps(document, indent=2) + "\n")
+    return open_project(config)
+
+
+def create_streamed(
+    folder: Path, name: str, objects: Iterable[ProjectObject], description: str, settings: Mapping[str, Any]
+) -> Project:
+    """Make a project at ``folder``/copick.json whose data are elsewhere, and what is written lies in ``folder``.
+
+    settings: what copick needs to find the data. Raises UsageError: the folder holds another project.
+    """
+    folder = folder.expanduser().absolute()
+    document = {
+        "name": name,
+        "description": description,
+        "version": "1.0",
+        "pickable_objects": [_pickable(o) for o in sorted(objects, key=lambda o: o.label)],
+        "overlay_root": f"local://{folder}",
+        "overlay_fs_args": {"auto_mkdir": True},
+        **settings,
+    }
+    config = folder / "copick.json"
+    text = json.dumps(document, indent=2) + "\n"
+    if config.exists() and config.read_text(encoding="utf-8") != text:
+        raise UsageError(f"{config} is another project", "choose another --out")
+    write_text(folder / MARKER, "{}\n")
+    write_text(config, text)
     return open_project(config)
 
 

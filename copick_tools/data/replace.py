@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import os
+import re
+import socket
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from copick_tools.errors import UsageError
+
+HOST = re.sub(r"[^A-Za-z0-9]", "", socket.gethostname())[:16] or "host"
+TEMPORARY = re.compile(r"\..+~([A-Za-z0-9]+)-(\d+)-[0-9a-f]{8}(\.[^.]*)?")
 
 
 @contextmanager
@@ -22,9 +27,35 @@ def replacing(path: Path) -> Iterator[Path]:
     if not path.name or (path.exists() and not path.is_file()):
         raise UsageError(f"'{path}' is no file that can be replaced", "give the name of a file")
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.stem}.{uuid.uuid4().hex[:12]}{path.suffix}")
+    temporary = path.with_name(f".{path.stem}~{HOST}-{os.getpid()}-{uuid.uuid4().hex[:8]}{path.suffix}")
     try:
         yield temporary
+        persist(temporary)
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def persist(path: Path) -> None:
+    """See to it that a file's bytes survive a power cut, before anything says that it is there."""
+    with path.open("rb") as file:
+        os.fsync(file.fileno())
+
+
+def clear_leftovers(folder: Path) -> None:
+    """Remove the temporary files that killed processes of this machine left in a folder."""
+    for path in folder.iterdir() if folder.is_dir() else ():
+        found = TEMPORARY.fullmatch(path.name)
+        if found and found[1] == HOST and not is_alive(int(found[2])):
+            path.unlink(missing_ok=True)
+
+
+def is_alive(process: int) -> bool:
+    """Whether a process of this machine is running."""
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True

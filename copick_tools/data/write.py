@@ -21,6 +21,7 @@ import numpy as np
 
 from copick_tools.data.project import Project, local_path
 from copick_tools.data.read import StoredVolume
+from copick_tools.data.replace import is_alive
 from copick_tools.data.uris import Kind, PicksUri, SegmentationUri, TomogramUri
 from copick_tools.types import Points
 
@@ -150,7 +151,7 @@ def _staging(root: Path) -> Iterator[Path]:
     parent.mkdir(parents=True, exist_ok=True)
     for left in parent.iterdir():
         host, _, rest = left.name.rpartition("@")
-        if host == socket.gethostname() and not _alive(int(rest.partition("-")[0])):
+        if host == socket.gethostname() and not is_alive(int(rest.partition("-")[0])):
             _put_back(left, root)
             shutil.rmtree(left, ignore_errors=True)
     folder = parent / f"{socket.gethostname()}@{os.getpid()}-{uuid.uuid4().hex[:8]}"
@@ -167,16 +168,6 @@ def _put_back(left: Path, root: Path) -> None:
         final = root / old.relative_to(left).with_name(old.name.removesuffix(OLD))
         if not final.exists():
             os.replace(old, final)
-
-
-def _alive(process: int) -> bool:
-    try:
-        os.kill(process, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True
 
 
 def _with_overlay(project: Project, folder: Path) -> Any:

@@ -81,6 +81,9 @@ class Task(Strict):
     portal_runs: dict[int, tuple[str, ...]] = Field(
         {}, description="portal run names by portal dataset id, where a part counts"
     )
+    croissant: str | None = Field(
+        None, description="the suite's own manifest, where it can be had: its runs and splits are those published"
+    )
     splits: dict[Name, Split] = Field(min_length=1)
     objects: tuple[TaskObject, ...] = Field(min_length=1)
     metric: Metric

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from copick_tools.data.project import Project, write_text
+from copick_tools.data.splits import read_splits
 from copick_tools.engines import registry
 from copick_tools.errors import PopsicleError
 from copick_tools.recipes.load import dump_yaml, load_recipe
@@ -50,7 +51,7 @@ def plan_training(project: Project, recipe_name: str, settings: tuple[str, ...] 
     """
     from copick_tools.training.data import TrainingData
 
-    recipe = load_recipe(recipe_name, settings)
+    recipe = _as_there(load_recipe(recipe_name, settings), project)
     registry.engine(recipe.family).check(recipe)
     data = TrainingData.resolve(project, recipe)
     stem = Path(recipe_name).stem
@@ -59,6 +60,16 @@ def plan_training(project: Project, recipe_name: str, settings: tuple[str, ...] 
     record = ExperimentData(project=str(project.config), train=data.train, validation=data.validation)
     memory = 4 * sum(math.prod(shape) for shape in shapes)
     return Plan(recipe, out or Path("experiments").joinpath(*parts), record, memory)
+
+
+def _as_there(recipe: Recipe, project: Project) -> Recipe:
+    """The recipe, without validation where the project lacks the default split and the recipe doesn't insist on it."""
+    if "validation_split" in recipe.model_fields_set or recipe.validation_split in read_splits(project):
+        return recipe
+    log.warning(
+        "no split '%s' in %s: no validation, the last weights are kept", recipe.validation_split, project.config
+    )
+    return recipe.model_copy(update={"validation_split": None})
 
 
 def train(

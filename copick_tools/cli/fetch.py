@@ -1,0 +1,128 @@
+"""popsicle fetch"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from copick_tools.cli import options, output
+from copick_tools.cli.base import Command
+from copick_tools.cli.walking import walk
+from copick_tools.errors import UsageError
+
+if TYPE_CHECKING:
+    from copick_tools.workflows.fetch import FetchPlan
+
+IDS = ("dataset", "deposition", "run")
+
+
+@click.command(cls=Command)
+@click.argument("task", required=False)
+@click.option("--out", type=click.Path(path_type=Path, file_okay=False), required=True, help="Folder of the project.")
+@click.option("--dataset-id", type=click.IntRange(1), multiple=True, help="Portal dataset; repeat for more.")
+@click.option("--deposition-id", type=click.IntRange(1), multiple=True, help="Portal deposition; repeat for more.")
+@click.option("--run-id", type=click.IntRange(1), multiple=True, help="Portal run; repeat for more.")
+@click.option(
+    "--croissant", metavar="URL|PATH|none", help="Manifest that runs and splits (without TASK: all data) come from."
+)
+@options.split
+@options.run_names
+@click.option("--limit", type=click.IntRange(1), help="Only the first so many runs.")
+@click.option("--objects", multiple=True, metavar="NAME", help="Only annotations of this object; repeat for more.")
+@options.radius
+@click.option("--tomo-type", help="Kind of reconstruction. [default: the task's, else the portal's default]")
+@click.option("--voxel-spacing", type=click.FloatRange(0, min_open=True), help="Angstrom. [default: the task's]")
+@click.option("-w", "--workers", type=click.IntRange(1, 256), default=32, help="Files on their way at once.")
+@options.overwrite
+@click.option("--verify", is_flag=True, help="Read what is there, and compare it with the hashes of the fetch.")
+@click.option("--trust-listing", is_flag=True, help="Sizes are those of the server, whatever the portal states.")
+@click.option("--stream", "as_stream", is_flag=True, help="Copy nothing: a project that reads from where the data are.")
+@options.dry_run
+@options.as_json
+def fetch(
+    task: str | None,
+    out: Path,
+    croissant: str | None,
+    as_stream: bool,
+    dry_run: bool,
+    as_json: bool,
+    **given: Any,
+) -> None:
+    """Bring the data of a TASK, or portal datasets, depositions and runs, here as a copick project.
+
+    \b
+    Tomograms come as they are; points in angstrom; masks as one multilabel volume where the task wants it. Reference
+    annotations are data-portal/0, everything else has its own user id. Run the same command again after any
+    interruption: what is complete is kept.
+    Examples: popsicle fetch phantom --split train --out phantom
+              popsicle fetch --dataset-id 10440 --limit 2 --out data --dry-run
+    """
+    ids = {kind: given.pop(f"{kind}_id") for kind in IDS}
+    if task and any(ids.values()):
+        raise UsageError("give a task or ids, not both", "runs of a task are chosen with -r")
+    if not (task or any(ids.values()) or croissant):
+        raise UsageError("what is to be fetched?", "a task (popsicle tasks ls), --dataset-id, --run-id or --croissant")
+    from copick_tools.recipes.load import load_task
+    from copick_tools.workflows.fetch import How, fetch
+    from copick_tools.workflows.fetch_portal import Ids, Request
+    from copick_tools.workflows.fetch_request import plan_fetch, stream
+
+    how = How(*(given.pop(key) for key in ("workers", "overwrite", "verify", "trust_listing")))
+    request = Request(
+        load_task(task) if task else None,
+        Ids(ids["dataset"], ids["deposition"], ids["run"]),
+        runs=given.pop("run_names"),
+        radii=dict(map(options.object_radius, given.pop("radius"))),
+        **given,
+    )
+    if as_stream:
+        output.note("nothing is copied: the data are read from where they are")
+        output.result(str(stream(request, croissant, out).config))
+        return
+    plan = plan_fetch(request, croissant, out)
+    if dry_run:
+        _show(plan, out, as_json)
+        return
+    with output.progress("fetch", in_bytes=True) as move:
+        project, results = fetch(plan, out, how, move)
+        output.note(f"project: {project.config}")
+        walk(results, plan.names, str(project.config), as_json, bar=False)
+
+
+def _show(plan: FetchPlan, out: Path, as_json: bool) -> None:
+    """What would be fetched, and whether there is room for it."""
+    from copick_tools.workflows.fetch import estimate
+
+    document = estimate(plan, out)
+    if as_json:
+        output.document(document)
+    else:
+        header = ["run", "split", "dataset", "tomogram", "picks", "masks", "MB", ""]
+        rows = [
+            [
+                r.run,
+                r.split or "",
+                r.dataset_id or "",
+                r.tomogram or "",
+                r.picks,
+                r.masks,
+                _megabytes(r.bytes),
+                r.note(),
+            ]
+            for r in document.runs
+        ]
+        output.table(rows, header)
+        output.note(
+            f"{len(document.runs)} runs, {document.items} tomograms, masks and pick files, {document.bytes / 1e9:.3f} GB; "
+            f"{document.missing_bytes / 1e9:.3f} GB of it to be fetched; {document.free_bytes / 1e9:.1f} GB are free"
+        )
+    if document.missing_bytes > document.free_bytes:
+        output.failure("there isn't room for it", "fetch less: --split, --limit, -r")
+    if document.missing_bytes > document.free_bytes or any(run.error for run in document.runs):
+        click.get_current_context().exit(1)
+
+
+def _megabytes(count: int | None) -> str:
+    return "?" if count is None else f"{count / 1e6:.1f}"

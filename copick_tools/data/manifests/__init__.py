@@ -1,0 +1,1 @@
+"""Croissant manifests: what they list, how they are built, brought into place and checked."""

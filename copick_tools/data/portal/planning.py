@@ -1,0 +1,136 @@
+"""From what the portal says of a run to what is fetched for it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from copick_tools.data.plan import Merge, PointsFile, RunPlan, Store, segmentation_path, tomogram_path
+from copick_tools.data.portal.choose import Chosen, Wanted, choose_annotations, choose_tomogram
+from copick_tools.data.portal.naming import tomo_type
+from copick_tools.data.portal.records import RunRows
+from copick_tools.data.uris import PicksUri, SegmentationUri, TomogramUri
+from copick_tools.recipes.provenance import FetchedAnnotation, FetchedTomogram, RunRecord
+
+USER, SESSION = "data-portal", "0"  # whose references are, as in copick's own portal projects
+
+
+@dataclass(frozen=True)
+class Target:
+    """How a project is laid out. merged: name of the multilabel reference, None: each mask by itself.
+
+    labels: of the objects that are merged. strict: a reference that doesn't fit the tomogram is an error.
+    """
+
+    wanted: Wanted
+    user: str = USER
+    session: str = SESSION
+    merged: str | None = None
+    labels: Mapping[str, int] | None = None
+    strict: bool = False
+
+
+def plan_run(rows: RunRows, name: str, split: str | None, target: Target, deposition: int | None) -> RunPlan:
+    """The plan of one run. deposition: of its dataset. Raises NotFoundError, PopsicleError: no tomogram, or several."""
+    wanted = target.wanted
+    depositions = wanted.depositions or ((deposition,) if deposition is not None else ())
+    tomogram, rule = choose_tomogram(rows, wanted, depositions)
+    chosen, notes = choose_annotations(rows, tomogram, wanted, depositions, target.strict)
+    uri = TomogramUri(tomo_type(tomogram), round(tomogram.voxel_spacing, 3))
+    stores = [Store(tomogram.s3_omezarr_dir, _bytes(tomogram.file_size_omezarr), "tomogram", tomogram_path(name, uri))]
+    points, masks, annotations = [], [], []
+    for entry in chosen:
+        destination = _destination(entry, target, uri)
+        annotations.append(_annotation(entry, destination))
+        if isinstance(destination, PicksUri):
+            points.append(_points(entry, destination))
+        elif destination.kind == "multilabel":
+            masks.append(_mask(entry, None, (target.labels or {})[entry.object]))
+        else:
+            stores.append(_mask(entry, segmentation_path(name, destination), None))
+    record = RunRecord(
+        run=name,
+        portal_run_id=rows.run.id,
+        portal_run_name=rows.run.name,
+        dataset_id=rows.run.dataset_id,
+        split=split,
+        tomogram=FetchedTomogram(
+            uri=str(uri),
+            id=tomogram.id,
+            name=tomogram.name,
+            deposition_id=tomogram.deposition_id,
+            alignment_id=tomogram.alignment_id,
+            chosen_by=rule,
+            authors=rows.tomogram_authors.get(tomogram.id, ()),
+        ),
+        annotations=tuple(annotations),
+        notes=tuple(notes),
+    )
+    merge = None
+    if masks:
+        merge = Merge(_merged(target, uri), tuple(sorted(masks, key=lambda m: m.label or 0)))
+    return RunPlan(record, tuple(stores), tuple(points), merge)
+
+
+def _destination(entry: Chosen, target: Target, tomogram: TomogramUri) -> PicksUri | SegmentationUri:
+    """References go to the reference's user and session, everything else to that of its deposition and file."""
+    source = entry.source
+    user, session = target.user, target.session
+    if not entry.reference:
+        user, session = f"portal-{source.annotation.deposition_id or 'unknown'}", str(source.file.id)
+    if source.is_points:
+        return PicksUri(entry.object, user, session)
+    if source.shape_type == "InstanceSegmentationMask":
+        return SegmentationUri(entry.object, user, session, tomogram.voxel_spacing, "instance")
+    if entry.reference and target.merged is not None:
+        return _merged(target, tomogram)
+    return SegmentationUri(entry.object, user, session, tomogram.voxel_spacing, "binary")
+
+
+def _merged(target: Target, tomogram: TomogramUri) -> SegmentationUri:
+    return SegmentationUri(str(target.merged), target.user, target.session, tomogram.voxel_spacing, "multilabel")
+
+
+def _points(entry: Chosen, uri: PicksUri) -> PointsFile:
+    file = entry.source.file
+    return PointsFile(
+        address=file.https_path or file.s3_path,
+        size=_bytes(file.file_size),
+        key=f"{file.id}.ndjson",
+        uri=uri,
+        spacing=entry.source.voxel_spacing,
+        oriented=entry.source.shape_type == "OrientedPoint",
+    )
+
+
+def _mask(entry: Chosen, path: str | None, label: int | None) -> Store:
+    file = entry.source.file
+    return Store(file.s3_path, _bytes(file.file_size), f"{file.id}.zarr", path, label)
+
+
+def _annotation(entry: Chosen, uri: PicksUri | SegmentationUri) -> FetchedAnnotation:
+    source, annotation = entry.source, entry.source.annotation
+    return FetchedAnnotation(
+        uri=str(uri),
+        object=entry.object,
+        id=annotation.id,
+        file_id=source.file.id,
+        url=source.file.https_path or source.file.s3_path,
+        portal_object_name=annotation.object_name,
+        portal_object_id=annotation.object_id,
+        deposition_id=annotation.deposition_id,
+        alignment_id=source.file.alignment_id,
+        shape_type=source.shape_type,
+        voxel_spacing=source.voxel_spacing,
+        ground_truth_status=annotation.ground_truth_status,
+        curator_recommended=annotation.is_curator_recommended,
+        method_type=annotation.method_type,
+        reference=entry.reference,
+        authors=source.authors,
+    )
+
+
+def _bytes(size: Any) -> int | None:
+    """The portal's file size; it says nothing, or 0, where it doesn't know."""
+    return int(size) if size else None

@@ -1,0 +1,70 @@
+"""Read and write what is known of a fetched project's origin: DIR/.popsicle/portal."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TypeVar
+
+from pydantic import ValidationError
+
+from copick_tools.data.project import Project, write_text
+from copick_tools.errors import FormatError
+from copick_tools.recipes.base import Strict
+from copick_tools.recipes.provenance import RunRecord, Source
+
+Document = TypeVar("Document", bound=Strict)
+
+
+def record_path(folder: Path, run: str) -> Path:
+    """Where the record of a run lies in the project ``folder``."""
+    return folder / ".popsicle" / "portal" / "runs" / f"{run}.json"
+
+
+def read_record(folder: Path, run: str) -> RunRecord | None:
+    """The record of a run; None where it wasn't fetched, or not to its end. Raises FormatError."""
+    return _read(record_path(folder, run), RunRecord)
+
+
+def read_records(project: Project) -> dict[str, RunRecord]:
+    """The records of all fetched runs, by run, sorted; empty for a project that wasn't fetched. Raises FormatError."""
+    folder = record_path(project.folder, "_").parent
+    names = sorted(path.stem for path in folder.glob("[!.]*.json")) if folder.is_dir() else []
+    return {name: record for name in names if (record := read_record(project.folder, name)) is not None}
+
+
+def read_source(folder: Path) -> Source | None:
+    """What the project ``folder`` was fetched from; None for a project that wasn't. Raises FormatError."""
+    return _read(folder / ".popsicle" / "portal" / "source.json", Source)
+
+
+def write_record(folder: Path, record: RunRecord) -> None:
+    """State that a run is complete."""
+    write_text(record_path(folder, record.run), record.model_dump_json(indent=1) + "\n")
+
+
+def add_source(folder: Path, source: Source) -> None:
+    """State what a project comes from, beside what it came from already."""
+    earlier = read_source(folder)
+    if earlier is not None:
+        datasets = {entry.id: entry for entry in (*earlier.datasets, *source.datasets)}
+        depositions = {entry.id: entry for entry in (*earlier.depositions, *source.depositions)}
+        changes = {
+            "task": source.task or earlier.task,
+            "datasets": tuple(datasets[key] for key in sorted(datasets)),
+            "depositions": tuple(depositions[key] for key in sorted(depositions)),
+        }
+        source = source.model_copy(update=changes)
+    write_text(folder / ".popsicle" / "portal" / "source.json", source.model_dump_json(indent=1) + "\n")
+
+
+def _read(path: Path, model: type[Document]) -> Document | None:
+    if not path.is_file():
+        return None
+    try:
+        return model.model_validate_json(path.read_bytes())
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        raise FormatError(
+            f"{path} can't be read: {'.'.join(map(str, first['loc']))}: {first['msg']}",
+            "fetch it again with --overwrite",
+        ) from error

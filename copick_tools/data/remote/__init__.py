@@ -1,0 +1,1 @@
+"""Files elsewhere: list them, and bring them here whole."""

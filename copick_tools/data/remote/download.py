@@ -1,0 +1,299 @@
+"""Bring files here whole: many at once, each under a temporary name until it is complete and of the right size."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import os
+import random
+import shutil
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+from urllib.request import getproxies, proxy_bypass
+
+import urllib3
+
+from copick_tools.data.remote.listing import RemoteFile
+from copick_tools.errors import FormatError, NotFoundError, PopsicleError
+
+log = logging.getLogger("copick_tools")
+BLOCK = 1 << 18  # bytes
+ATTEMPTS = 8  # without one byte of progress
+SIZE_ATTEMPTS = 3  # where the server states another size than the listing or the portal
+FIRST_PAUSE, LONGEST_PAUSE, LONGEST_WAIT = 0.25, 10.0, 120.0  # seconds; the last: what a server may ask for
+CONNECT_TIMEOUT, READ_TIMEOUT = 10.0, 30.0  # seconds
+STALL, STALLED_BELOW = 60.0, 1 << 14  # seconds, bytes: slower than that, and another connection is tried
+PASSING = frozenset({408, 416, 425, 429, 500, 502, 503, 504, 509})
+Moved = Callable[[int], None]  # told of bytes as they come; negative where they were in vain
+
+
+class Cancelled(PopsicleError):
+    """The download was given up on purpose."""
+
+
+class _Again(Exception):
+    """This attempt failed, the next may not. after: seconds that the server asks for; patience: attempts it is worth."""
+
+    def __init__(self, reason: str, after: float = 0.0, patience: int = ATTEMPTS) -> None:
+        super().__init__(reason)
+        self.after = after
+        self.patience = patience
+
+
+@dataclass(frozen=True)
+class Downloaded:
+    """A complete file. url: what it came from."""
+
+    path: Path
+    size: int
+    sha256: str
+    url: str
+
+
+class Downloader:
+    """A bounded number of downloads at once. Use it as a context: leaving gives up what hasn't begun."""
+
+    def __init__(self, workers: int, patience: int = ATTEMPTS) -> None:
+        """patience: attempts that fail in a row, until a file is given up."""
+        self._patience = patience
+        self._stop = threading.Event()
+        self._pool = ThreadPoolExecutor(workers, thread_name_prefix="download")
+        self._connections = _Connections(workers)
+
+    def __enter__(self) -> Downloader:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stop.set()
+        self._pool.shutdown(cancel_futures=True)
+        self._connections.close()
+
+    def stop(self) -> None:
+        """Give up what hasn't begun, and what has at the next block."""
+        self._stop.set()
+
+    def submit(self, work: Callable[..., Any], *arguments: Any) -> Future[Any]:
+        """Have something else done by the same workers."""
+        return self._pool.submit(work, *arguments)
+
+    def start(self, remote: RemoteFile, target: Path, moved: Moved) -> Future[Downloaded]:
+        """Begin to bring a file to ``target``."""
+        return self._pool.submit(self.get, remote, target, moved)
+
+    def get(self, remote: RemoteFile, target: Path, moved: Moved = lambda count: None) -> Downloaded:
+        """Bring a file to ``target``; what is there in the right size is kept, what has begun goes on.
+
+        Raises NotFoundError (404), FormatError (a size other than stated), PopsicleError (it goes on failing).
+        """
+        if target.is_file() and (remote.size is None or target.stat().st_size == remote.size):
+            here = Downloaded(target, target.stat().st_size, file_hash(target), remote.url)
+            if remote.sha256 in (None, here.sha256):
+                moved(here.size)
+                return here
+        target.parent.mkdir(parents=True, exist_ok=True)
+        if "://" not in remote.url:
+            return _copied(remote, target, moved)
+        part = _Part(target, remote, moved)
+        failures, furthest = 0, -1
+        while True:
+            if self._stop.is_set():
+                raise Cancelled("interrupted", "run the same command again: what is here is kept")
+            try:
+                self._attempt(part)
+                return part.finish()
+            except _Again as error:
+                failures = 0 if part.size > furthest >= 0 else failures + 1
+                furthest = max(furthest, part.size)
+                if failures >= min(error.patience, self._patience):
+                    raise PopsicleError(f"{remote.url}: {error}", "run the same command again later") from error
+                pause = min(LONGEST_PAUSE, FIRST_PAUSE * 2 ** max(0, failures - 1)) * random.uniform(0.5, 1)
+                log.debug("%s: %s; again in %.1f s", remote.url, error, max(pause, error.after))
+                self._stop.wait(max(pause, error.after))
+
+    def _attempt(self, part: _Part) -> None:
+        try:
+            response = self._connections.to(part.remote.url).request(
+                "GET", part.remote.url, headers=part.headers(), preload_content=False
+            )
+        except (urllib3.exceptions.LocationParseError, ValueError) as error:
+            raise FormatError(f"'{part.remote.url}' is no address") from error
+        except (urllib3.exceptions.HTTPError, OSError) as error:
+            raise _Again(_reason(error)) from error
+        try:
+            if response.status == 416:  # what is here is longer than what is there
+                part.restart()
+                raise _Again("the server has no such part")
+            _require_success(response, part.remote.url)
+            part.begin(response)
+            self._receive(response, part)
+        finally:
+            if response.length_remaining == 0:
+                response.release_conn()
+            else:
+                response.close()  # a body half read would be the beginning of the next answer
+
+    def _receive(self, response: urllib3.BaseHTTPResponse, part: _Part) -> None:
+        since, before = time.monotonic(), part.size
+        try:
+            with part.open() as file:
+                while block := response.read1(BLOCK, decode_content=False):  # what has come, not a full block
+                    part.take(file, block)
+                    if self._stop.is_set():
+                        raise Cancelled("interrupted", "run the same command again: what is here is kept")
+                    if time.monotonic() - since > STALL:
+                        if part.size - before < STALLED_BELOW:
+                            raise _Again("the server sends next to nothing")
+                        since, before = time.monotonic(), part.size
+                file.flush()
+                os.fsync(file.fileno())  # a file has its name only once it survives a power cut
+        except urllib3.exceptions.HTTPError as error:
+            raise _Again(_reason(error)) from error
+
+
+class _Connections:
+    """Pools of connections that are kept open; through a proxy where the environment names one."""
+
+    def __init__(self, at_once: int) -> None:
+        self._settings: dict[str, Any] = {
+            "num_pools": 8,
+            "maxsize": at_once,
+            "retries": urllib3.Retry(total=None, connect=0, read=0, status=0, other=0, redirect=5),
+            "timeout": urllib3.Timeout(connect=CONNECT_TIMEOUT, read=READ_TIMEOUT),
+        }
+        self._lock = threading.Lock()
+        self._pools: dict[str | None, urllib3.PoolManager] = {}
+
+    def to(self, url: str) -> urllib3.PoolManager:
+        """The pools for an address."""
+        parts = urlsplit(url)
+        proxy = None if proxy_bypass(parts.hostname or "") else getproxies().get(parts.scheme)
+        with self._lock:
+            if proxy not in self._pools:
+                self._pools[proxy] = (
+                    urllib3.ProxyManager(proxy, **self._settings) if proxy else urllib3.PoolManager(**self._settings)
+                )
+            return self._pools[proxy]
+
+    def close(self) -> None:
+        """End all connections."""
+        for pool in self._pools.values():
+            pool.clear()
+
+
+class _Part:
+    """A file on its way: ``target.part`` and the hash of what it holds."""
+
+    def __init__(self, target: Path, remote: RemoteFile, moved: Moved) -> None:
+        self.target, self.remote, self.moved = target, remote, moved
+        self.path = target.with_name(target.name + ".part")
+        self.etag = remote.etag  # of the file that the part is a part of
+        self.total = remote.size
+        self.size = 0
+        self.hash = hashlib.sha256()
+        left = self.path.stat().st_size if self.path.is_file() else 0
+        if left and self.etag and (self.total is None or left < self.total):
+            self.hash, self.size = _hash(self.path), left
+            moved(left)
+
+    def headers(self) -> dict[str, str]:
+        """Ask for what is missing."""
+        headers = {"Accept-Encoding": "identity", "User-Agent": "copick-tools"}
+        if self.size:
+            headers["Range"] = f"bytes={self.size}-"
+            if self.etag:
+                headers["If-Range"] = self.etag
+        return headers
+
+    def begin(self, response: urllib3.BaseHTTPResponse) -> None:
+        """Check that the answer continues what is here; else begin again."""
+        etag, length = response.headers.get("ETag"), response.headers.get("Content-Length")
+        if response.status == 206:
+            span, _, total = response.headers.get("Content-Range", "").removeprefix("bytes ").partition("/")
+            if span.partition("-")[0] != str(self.size) or (etag and self.etag and etag != self.etag):
+                self.restart()
+                raise _Again("the server answers with another part, or of another file")
+            stated = int(total) if total.isdigit() else None
+        else:
+            self.restart()
+            stated = int(length) if length and length.isdigit() else None
+        self.etag = etag or self.etag
+        if self.remote.size is not None and stated is not None and stated != self.remote.size:
+            raise _Again(f"{stated} bytes, {self.remote.size} were expected", patience=SIZE_ATTEMPTS)
+        self.total = self.remote.size if self.remote.size is not None else stated
+
+    def restart(self) -> None:
+        """Forget what is here."""
+        self.moved(-self.size)
+        self.size, self.hash = 0, hashlib.sha256()
+        self.path.unlink(missing_ok=True)
+
+    def open(self) -> Any:
+        """The file, to go on writing."""
+        return self.path.open("ab")
+
+    def take(self, file: Any, block: bytes) -> None:
+        """The next bytes."""
+        file.write(block)
+        self.hash.update(block)
+        self.size += len(block)
+        self.moved(len(block))
+
+    def finish(self) -> Downloaded:
+        """Give it its name, if it is whole."""
+        if self.total is not None and self.size != self.total:
+            short = self.size < self.total
+            if not short:
+                self.restart()
+            raise _Again(f"{'only ' if short else ''}{self.size} bytes came, {self.total} were expected")
+        if self.remote.sha256 not in (None, self.hash.hexdigest()):
+            self.restart()
+            raise _Again("it hasn't the sha256 that its manifest states", patience=SIZE_ATTEMPTS)
+        if self.size == 0:
+            self.path.touch()
+        os.replace(self.path, self.target)
+        return Downloaded(self.target, self.size, self.hash.hexdigest(), self.remote.url)
+
+
+def _copied(remote: RemoteFile, target: Path, moved: Moved) -> Downloaded:
+    """A file of this machine, copied. Raises FormatError: other bytes than stated."""
+    part = target.with_name(target.name + ".part")
+    shutil.copyfile(remote.url, part)
+    size, digest = part.stat().st_size, file_hash(part)
+    if remote.sha256 not in (None, digest) or remote.size not in (None, size):
+        part.unlink()
+        raise FormatError(f"{remote.url} isn't what its manifest states: {size} bytes, sha256 {digest[:12]}…")
+    os.replace(part, target)
+    moved(size)
+    return Downloaded(target, size, digest, remote.url)
+
+
+def file_hash(path: Path) -> str:
+    """sha256 of a file, in hexadecimal."""
+    return _hash(path).hexdigest()
+
+
+def _hash(path: Path) -> Any:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256")
+
+
+def _require_success(response: urllib3.BaseHTTPResponse, url: str) -> None:
+    status = response.status
+    if status in (200, 206):
+        return
+    if status in PASSING:
+        wanted = response.headers.get("Retry-After", "")
+        raise _Again(f"the server answers {status}", min(LONGEST_WAIT, float(wanted)) if wanted.isdigit() else 0.0)
+    if status == 404:
+        raise NotFoundError(f"{url} isn't there (404)", "the portal's metadata may be newer or older than its files")
+    raise PopsicleError(f"{url}: the server answers {status} {response.reason or ''}".rstrip())
+
+
+def _reason(error: Exception) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0][:200]

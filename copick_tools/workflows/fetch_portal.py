@@ -1,0 +1,217 @@
+"""What `popsicle fetch` will bring from the portal: runs, their tomograms, their annotations."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from copick_tools.data.plan import RunPlan
+from copick_tools.data.portal.choose import Wanted
+from copick_tools.data.portal.client import BATCH, Portal
+from copick_tools.data.portal.naming import natural, object_name, run_names
+from copick_tools.data.portal.planning import Target, plan_run
+from copick_tools.data.portal.records import RunRows, describe_runs, describe_sources
+from copick_tools.data.portal.runs import Found, Ids, Listed, runs_by_id, runs_of_task
+from copick_tools.data.project import ProjectObject, open_project, project_objects
+from copick_tools.data.provenance import read_records
+from copick_tools.data.uris import names_segmentation, picks_uri, segmentation_uri
+from copick_tools.errors import NotFoundError, PopsicleError, UsageError, nearest
+from copick_tools.recipes.provenance import Source, SourceDataset
+from copick_tools.recipes.task import Task
+from copick_tools.types import RunResult
+from copick_tools.workflows.fetch import FetchPlan
+from copick_tools.workflows.importing import PALETTE
+
+log = logging.getLogger("copick_tools")
+
+
+@dataclass(frozen=True)
+class Request:
+    """What is asked for: a task, or ids. objects: names, of the task's. radii: angstrom per object, without a task."""
+
+    task: Task | None = None
+    ids: Ids = Ids()
+    objects: tuple[str, ...] = ()
+    tomo_type: str | None = None
+    voxel_spacing: float | None = None
+    split: str | None = None
+    runs: tuple[str, ...] = ()
+    limit: int | None = None
+    radii: Mapping[str, float] | None = None
+
+
+def plan_portal(request: Request, out: Path, portal: Portal, listed: Sequence[Listed] | None = None) -> FetchPlan:
+    """Ask the portal, and choose. Nothing is written.
+
+    listed: the runs and splits of a Croissant, which then alone count.
+
+    Raises UsageError, NotFoundError (an id, split, run or object that isn't there), PopsicleError.
+    """
+    task = request.task
+    found = runs_of_task(portal, task, listed) if task else runs_by_id(portal, request.ids)
+    rows = sorted(found.runs.values(), key=lambda run: _order(task, found, run))
+    names = run_names(((run.id, run.dataset_id, run.name) for run in rows), _known_names(out))
+    chosen = _chosen(request, rows, found, names)
+    datasets, depositions = describe_sources(portal, {run.dataset_id for run in chosen}, found.depositions)
+    target = _target(request, found)
+    plans, refused, objects = _plan_all(portal, chosen, found, names, target, datasets)
+    if task is None:
+        _require_objects(request, objects)
+    return FetchPlan(
+        name=task.name if task else "portal",
+        description=task.title if task else "fetched from the CryoET Data Portal",
+        source=Source(
+            kind="portal", task=task.name if task else None, url=portal.url, datasets=datasets, depositions=depositions
+        ),
+        objects=tuple(project_objects(task) if task else _project_objects(objects, request.radii or {}, out)),
+        runs=tuple(plans),
+        refused=tuple(refused),
+    )
+
+
+def _order(task: Task | None, found: Found, run: Any) -> tuple[int, int, Any]:
+    """By split as the task orders them, by dataset, by name."""
+    splits = list(task.splits) if task else []
+    split = found.splits.get(run.id)
+    return splits.index(split) if split in splits else len(splits), run.dataset_id, natural(run.name)
+
+
+def _known_names(out: Path) -> dict[int, str]:
+    """What runs are called that are in the project already."""
+    if not (out / "copick.json").is_file():
+        return {}
+    records = read_records(open_project(out))
+    return {record.portal_run_id: run for run, record in records.items() if record.portal_run_id is not None}
+
+
+def _chosen(request: Request, rows: list[Any], found: Found, names: Mapping[int, str]) -> list[Any]:
+    """The runs of the split, those named, the first few."""
+    chosen = rows
+    if request.split is not None:
+        splits = {split for split in found.splits.values() if split}
+        if request.split not in splits:
+            raise NotFoundError(f"no split '{request.split}' is known", _split_hint(request, splits))
+        chosen = [run for run in chosen if found.splits.get(run.id) == request.split]
+    if request.runs:
+        called = {run.id: {run.name, names[run.id], str(run.id)} for run in chosen}
+        known = set().union(*called.values())
+        for name in request.runs:
+            if name not in known:
+                raise NotFoundError(f"no run '{name}' to fetch", nearest(name, known))
+        chosen = [run for run in chosen if called[run.id] & set(request.runs)]
+    return chosen[: request.limit]
+
+
+def _split_hint(request: Request, splits: set[str]) -> str:
+    if splits or request.task is None:
+        return (
+            nearest(str(request.split), splits)
+            if splits
+            else "only tasks and Croissants have splits; popsicle split makes some"
+        )
+    if request.split in request.task.splits:
+        return "which runs are in it stands only in the suite's Croissant: give it with --croissant URL|PATH"
+    return nearest(str(request.split), request.task.splits)
+
+
+def _target(request: Request, found: Found) -> Target:
+    task = request.task
+    only = tuple(object_name(name) for name in request.objects)
+    if task is None:
+        wanted = Wanted(None, only, request.tomo_type, request.voxel_spacing, (), found.depositions)
+        return Target(wanted)
+    known = [entry.name for entry in task.objects]
+    for name in only:
+        if name not in known:
+            raise NotFoundError(f"task {task.name} has no object '{name}'", nearest(name, known))
+    wanted = Wanted(
+        task.objects,
+        only,
+        request.tomo_type,
+        request.voxel_spacing or task.voxel_spacing,
+        task.tomo_types,
+        found.depositions,
+    )
+    labels = {entry.name: entry.label for entry in task.objects}
+    if names_segmentation(task.reference):
+        uri = segmentation_uri(task.reference)
+        return Target(wanted, uri.user, uri.session, uri.name if uri.kind == "multilabel" else None, labels, True)
+    picks = picks_uri(task.reference)
+    return Target(wanted, picks.user, picks.session, None, labels, True)
+
+
+@dataclass(frozen=True)
+class _Met:
+    """An object that a plan brings. particle: it has points."""
+
+    name: str
+    identifier: str | None
+    particle: bool
+
+
+def _plan_all(
+    portal: Portal,
+    runs: Sequence[Any],
+    found: Found,
+    names: Mapping[int, str],
+    target: Target,
+    datasets: Iterable[SourceDataset],
+) -> tuple[list[RunPlan], list[RunResult], dict[str, _Met]]:
+    """Plans of all runs, those that can't be planned, and the objects met. Fifty runs at a time are in memory."""
+    deposition = {dataset.id: dataset.deposition_id for dataset in datasets}
+    plans: list[RunPlan] = []
+    refused: list[RunResult] = []
+    met: dict[str, _Met] = {}
+    for start in range(0, len(runs), BATCH):
+        for rows in describe_runs(portal, runs[start : start + BATCH]):
+            name = names[rows.run.id]
+            try:
+                plan = plan_run(rows, name, found.splits.get(rows.run.id), target, deposition.get(rows.run.dataset_id))
+            except PopsicleError as error:
+                refused.append(RunResult(name, "failed", error.message, error.hint))
+                continue
+            plans.append(plan)
+            _meet(plan, rows, met)
+    return plans, refused, met
+
+
+def _meet(plan: RunPlan, rows: RunRows, met: dict[str, _Met]) -> None:
+    ids = {annotation.annotation.id: annotation.annotation.object_id for annotation in rows.annotations}
+    for annotation in plan.record.annotations:
+        before = met.get(annotation.object)
+        particle = annotation.points is not None or "Point" in annotation.shape_type
+        met[annotation.object] = _Met(
+            annotation.object,
+            before.identifier if before else ids.get(annotation.id or -1),
+            particle or bool(before and before.particle),
+        )
+
+
+def _require_objects(request: Request, met: Mapping[str, _Met]) -> None:
+    """Without a task the portal alone knows what objects there are."""
+    for name in request.objects:
+        if object_name(name) not in met:
+            raise NotFoundError(f"no annotation of '{name}' in these runs", nearest(object_name(name), met))
+    for name in request.radii or {}:
+        if name not in met:
+            raise NotFoundError(f"--radius {name}: no annotation of it in these runs", nearest(name, met))
+
+
+def _project_objects(met: Mapping[str, _Met], radii: Mapping[str, float], out: Path) -> list[ProjectObject]:
+    """Objects in the order of their names; those that the project has keep their labels."""
+    known = open_project(out).objects if (out / "copick.json").is_file() else {}
+    free = iter(sorted(set(range(1, 255)) - {entry.label for entry in known.values()}))
+    objects = []
+    for name in sorted(met):
+        if name in known and name not in radii:
+            objects.append(known[name])
+            continue
+        label = known[name].label if name in known else next(free, None)
+        if label is None:
+            raise UsageError(f"{len(met)} objects are more than there are labels (254)", "choose some with --objects")
+        color = (*PALETTE[(label - 1) % len(PALETTE)], 255)
+        objects.append(ProjectObject(name, label, radii.get(name), met[name].particle, color, met[name].identifier))
+    return objects
