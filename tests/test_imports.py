@@ -35,7 +35,19 @@ def test_each_command_module_is_light(name):
 
 @pytest.mark.parametrize(
     "verb",
-    ["evaluate", "evaluate_segmentations", "score", "submit", "pick", "targets", "report", "simulate", "importing"],
+    [
+        "evaluate",
+        "evaluate_segmentations",
+        "score",
+        "submit",
+        "pick",
+        "targets",
+        "report",
+        "simulate",
+        "importing",
+        "manifest",
+        "split",
+    ],
 )
 def test_torch_free_verbs(verb):
     assert loaded(f"import copick_tools.workflows.{verb}", "torch", "monai", "accelerate") == []
@@ -58,11 +70,12 @@ def test_plugins_of_copick_are_real_commands():
 
     found = {
         point.name: point.load()
-        for group in ("training", "inference", "evaluation")
+        for group in ("download", "training", "inference", "evaluation")
         for point in entry_points(group=f"copick.{group}.commands")
         if point.name.startswith("popsicle-")
     }
     assert set(found) == {
+        "popsicle-fetch",
         "popsicle-train",
         "popsicle-segment",
         "popsicle-localize",
