@@ -4,12 +4,24 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/pip install -q --disable-pip-version-check -c constraints.txt
 DEMO ?= demo-out
+MANIFEST_DATE := 2026-11-21
 export OMP_WAIT_POLICY := PASSIVE
 
-.PHONY: demo test test-slow lint lock clean
+.PHONY: demo croissant test test-slow lint lock clean
 
 demo: $(VENV)/.installed
 	$(BIN)/popsicle demo --out $(DEMO)
+
+# The manifests in croissant/: the portal tasks, and the project that the demo simulates.
+croissant: $(VENV)/.installed
+	for task in phantom yeast bacterial motorbench; do \
+	  $(BIN)/popsicle manifest build --task $$task --out croissant/$$task --date-published $(MANIFEST_DATE) --overwrite || exit 1; \
+	done
+	$(BIN)/popsicle simulate phantom --out build/phantom-sim
+	$(BIN)/popsicle manifest build -c build/phantom-sim --out croissant/phantom-sim --date-published $(MANIFEST_DATE) \
+	  --license CC0-1.0 --cite-as "copick_tools, popsicle simulate phantom" --overwrite
+	$(BIN)/popsicle manifest check croissant/*
+	$(BIN)/popsicle manifest check croissant/phantom-sim --data build/phantom-sim
 
 test: $(VENV)/.installed-test
 	$(BIN)/python -m pytest -q -m "not slow and not gpu and not network"
