@@ -1,4 +1,4 @@
-"""The README's walk, run as it stands there: simulate, train, localize, evaluate, report, segment, pick, targets."""
+"""The README's walk, run as it stands there: simulate, train, localize, evaluate, report, fetch, segment, …"""
 
 import json
 import os
@@ -8,13 +8,23 @@ import sys
 from pathlib import Path
 
 import pytest
+from local_portal import LocalPortal
+from portal_scenes import phantom
 
 ROOT = Path(__file__).parents[1]
 PICKS = ROOT / "tests/data/TS_5_4_beta-amylase.json"
 
 
 @pytest.fixture(scope="module")
-def walk(tmp_path_factory):
+def portal(tmp_path_factory):
+    """Where `fetch` finds a portal, a small local one."""
+    with LocalPortal(tmp_path_factory.mktemp("served")) as server:
+        phantom(server)
+        yield server.environment()
+
+
+@pytest.fixture(scope="module")
+def walk(tmp_path_factory, portal):
     """The folder after the README's commands, and how to run more of them there."""
     folder = tmp_path_factory.mktemp("readme")
     text = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -22,7 +32,7 @@ def walk(tmp_path_factory):
     lines = [line for block in blocks for line in block.splitlines() if line.startswith(("popsicle", "export"))]
     skipped = ("popsicle localize best.ckpt", "popsicle import")  # these need the reader's own files
     script = "\n".join(line for line in lines if not line.startswith(skipped))
-    environment = {**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
+    environment = {**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}", **portal}
     environment.pop("OMP_NUM_THREADS", None)
 
     def run(commands):
@@ -41,6 +51,18 @@ def test_held_out_runs_score_well(walk):
     assert scores["run_names"] == ["TS_007", "TS_008"]
     assert scores["score"] >= 0.45  # 0.60 and more where it was measured; processors differ
     assert (folder / "report.html").stat().st_size > 100_000
+
+
+@pytest.mark.slow
+def test_what_was_fetched_can_be_trained_on(walk):
+    folder, run = walk
+    assert (folder / "phantom/Croissant/metadata.json").exists()
+    done = run(
+        "popsicle fetch phantom --out portal -q && popsicle train phantom/octopi -c portal --out of-portal"
+        " -s train.patch=[24,48,48] -s train.epochs=1 -s train.steps_per_epoch=2 -s train.batch_size=1"
+    )
+    assert done.returncode == 0, done.stderr
+    assert (folder / "of-portal/best.ckpt").exists()
 
 
 @pytest.mark.slow

@@ -9,7 +9,7 @@ import click
 
 from copick_tools.cli import options, output
 from copick_tools.cli.base import Command
-from copick_tools.cli.walking import walk
+from copick_tools.cli.walking import tell
 from copick_tools.errors import UsageError
 
 if TYPE_CHECKING:
@@ -88,7 +88,8 @@ def fetch(
     with output.progress("fetch", in_bytes=True) as move:
         project, results = fetch(plan, out, how, move)
         output.note(f"project: {project.config}")
-        walk(results, plan.names, str(project.config), as_json, bar=False)
+        seen = output.follow("fetch", results, len(plan.names), bar=False)
+    tell(seen, plan.names, str(project.config), as_json)
 
 
 def _show(plan: FetchPlan, out: Path, as_json: bool) -> None:

@@ -13,18 +13,21 @@ if TYPE_CHECKING:
     from copick_tools.types import RunResult
 
 
-def walk(
-    results: Iterable[RunResult], runs: Sequence[str], destination: str, as_json: bool, *, bar: bool = True
-) -> None:
-    """Follow the runs, print what each gave, and exit with 1 if any failed. bar: see `output.follow`."""
+def walk(results: Iterable[RunResult], runs: Sequence[str], destination: str, as_json: bool) -> None:
+    """Follow the runs, print what each gave, and exit with 1 if any failed."""
+    command = str(click.get_current_context().info_name)
+    tell(output.follow(command, results, len(runs)), runs, destination, as_json)
+
+
+def tell(results: Iterable[RunResult], runs: Sequence[str], destination: str, as_json: bool) -> None:
+    """Print what each run gave, and exit with 1 if any failed."""
     context = click.get_current_context()
-    command = str(context.info_name)
-    seen = sorted(output.follow(command, results, len(runs), bar=bar), key=lambda result: runs.index(result.run))
+    seen = sorted(results, key=lambda result: runs.index(result.run))
     if as_json:
         from copick_tools.recipes.results import RunOutcome, RunsResult
 
         rows = [RunOutcome(run=r.run, status=r.status, error=r.error, hint=r.hint, counts=r.value) for r in seen]
-        output.document(RunsResult(command=command, output=destination, runs=rows))
+        output.document(RunsResult(command=str(context.info_name), output=destination, runs=rows))
     else:
         names = list(dict.fromkeys(name for result in seen for name in result.value or ()))
         rows = [[r.run, r.status, *((r.value or {}).get(name, "") for name in names)] for r in seen]

@@ -55,6 +55,14 @@ def write_groups(project: Project, groups: Groups) -> None:
     write_text(_path(project), json.dumps(document, indent=2) + "\n")
 
 
+def publish_groups(project: Project, groups: Groups) -> None:
+    """Add what was published of runs that have no group here; none where they were tied by other keys."""
+    known = read_groups(project)
+    if known is None or known.by == groups.by:
+        there = {run: group for run, group in groups.groups.items() if run in project.run_names}
+        write_groups(project, Groups(by=groups.by, groups={**there, **(known.groups if known else {})}))
+
+
 def known_of_runs(project: Project, metadata: Path | None = None) -> Known:
     """What provenance and ``metadata`` (CSV: run, then any columns) say of the runs; the metadata wins.
 

@@ -153,31 +153,44 @@ def create_project(folder: Path, name: str, objects: Iterable[ProjectObject], de
     """
     folder = folder.expanduser().absolute()
     config = folder / "copick.json"
-    entries = {entry.name: entry for entry in objects}
+    entries = sorted(objects, key=lambda entry: entry.label)
     if config.exists():
         known = open_project(config).objects
-        for name in known.keys() & entries.keys():
-            old, new = known[name], entries[name]
-            if old.label != new.label or (new.radius is not None and old.radius != new.radius):
-                raise UsageError(
-                    f"{name} has label {old.label} and radius {old.radius} in {config}, not {new.label} and {new.radius}",
-                    "choose another --out",
-                )
-        if entries.keys() <= known.keys():
-            return open_project(config)
-        entries = {**entries, **known}
+        _require_agreement(config, known, entries)
+        missing = [_pickable(entry) for entry in entries if entry.name not in known]
+        if missing:
+            document = json.loads(config.read_text(encoding="utf-8"))
+            document["pickable_objects"] = [*document.get("pickable_objects", ()), *missing]
+            write_text(config, json.dumps(document, indent=2) + "\n")
+        return open_project(config)
     document = {
         "config_type": "filesystem",
         "name": name,
         "description": description,
         "version": "1.0",
-        "pickable_objects": [_pickable(o) for o in sorted(entries.values(), key=lambda o: o.label)],
+        "pickable_objects": [_pickable(entry) for entry in entries],
         "overlay_root": f"local://{folder}",
         "overlay_fs_args": {"auto_mkdir": True},
     }
     write_text(folder / MARKER, "{}\n")
     write_text(config, json.dumps(document, indent=2) + "\n")
     return open_project(config)
+
+
+def _require_agreement(config: Path, known: Mapping[str, ProjectObject], entries: Iterable[ProjectObject]) -> None:
+    """Raise UsageError where objects differ from those that the project has."""
+    names = {entry.label: entry.name for entry in known.values()}
+    for new in entries:
+        old = known.get(new.name)
+        if old is None and new.label in names:
+            raise UsageError(
+                f"label {new.label} is {names[new.label]} in {config}, not {new.name}", "choose another --out"
+            )
+        if old and (old.label != new.label or (new.radius is not None and old.radius != new.radius)):
+            raise UsageError(
+                f"{new.name} has label {old.label} and radius {old.radius} in {config}, not {new.label} and {new.radius}",
+                "choose another --out",
+            )
 
 
 def create_streamed(

@@ -12,9 +12,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from copick_tools.data.fetched import Brought, Fetcher, Tally, is_complete
+from copick_tools.data.groups import Groups, publish_groups
 from copick_tools.data.locking import Busy, locked
 from copick_tools.data.plan import RunPlan
-from copick_tools.data.project import Project, ProjectObject, create_project, local_path
+from copick_tools.data.project import Project, ProjectObject, create_project, local_path, open_project
 from copick_tools.data.provenance import add_source, record_path
 from copick_tools.data.remote.download import Downloader
 from copick_tools.data.remote.listing import Bucket
@@ -32,7 +33,7 @@ RUNS_AT_ONCE = 6  # whose files may be on their way
 
 @dataclass(frozen=True)
 class FetchPlan:
-    """All that a fetch will do. refused: runs that can't be planned, and why."""
+    """All that a fetch will do. refused: runs that can't be planned, and why. groups: as published with the splits."""
 
     name: str
     description: str
@@ -40,6 +41,7 @@ class FetchPlan:
     objects: tuple[ProjectObject, ...]
     runs: tuple[RunPlan, ...]
     refused: tuple[RunResult, ...] = ()
+    groups: Groups | None = None
 
     @property
     def size(self) -> int:
@@ -70,6 +72,7 @@ def fetch(
     Raises UsageError (``out`` holds another project), PopsicleError (another fetch is at it, too little space).
     """
     out = out.expanduser().absolute()
+    require_own(out)
     require_space(plan, out)
     with ExitStack() as stack:
         stack.enter_context(_alone(out))
@@ -80,9 +83,16 @@ def fetch(
         if not (out / "copick.json").exists():
             ahead.begin()  # while the first files are on their way, copick is imported
         project = create_project(out, plan.name, plan.objects, plan.description)
-        if local_path(str(project.root.config.overlay_root)) != out:
-            raise UsageError(f"{project.config} keeps its data elsewhere", "choose another --out")
         return project, _results(project, plan, ahead, stack.pop_all())
+
+
+def require_own(out: Path) -> None:
+    """Raise UsageError where ``out`` has a config of data that are, or come from, elsewhere: it would be replaced."""
+    if (out / "copick.json").exists():
+        config = open_project(out).root.config
+        elsewhere = config.config_type != "filesystem" or getattr(config, "static_root", None)
+        if elsewhere or local_path(str(config.overlay_root)) != out:
+            raise UsageError(f"{out / 'copick.json'} keeps its data elsewhere", "choose another --out")
 
 
 def require_space(plan: FetchPlan, out: Path) -> None:
@@ -162,7 +172,9 @@ def _results(project: Project, plan: FetchPlan, ahead: _Ahead, stack: ExitStack)
             there |= {result.run} if result.status != "failed" else set()
             yield result
         yield from plan.refused
-        publish_splits(project, {run.run: run.record.split for run in plan.runs if run.run in there})
+        publish_splits(project, {run.run: run.record.split for run in plan.runs}, names=there)
+        if plan.groups is not None:
+            publish_groups(project, plan.groups)
         if complete:
             shutil.rmtree(ahead.downloads, ignore_errors=True)
 

@@ -6,6 +6,7 @@ from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from copick_tools.data.groups import Groups
 from copick_tools.data.plan import PointsFile, RunPlan, Store, segmentation_path, tomogram_path
 from copick_tools.data.portal.naming import natural, run_names
 from copick_tools.data.portal.runs import Listed
@@ -58,7 +59,18 @@ def plan_croissant(request: Request, manifest: Manifest) -> FetchPlan:
         objects=tuple(objects),
         runs=tuple(plans),
         refused=tuple(refused),
+        groups=_groups(manifest, called),
     )
+
+
+def _groups(manifest: Manifest, called: Mapping[str, str]) -> Groups | None:
+    """Which runs belong together, by their names in the project; None where the manifest doesn't say."""
+    said = manifest.document.get("popsicle:manifest")
+    by = said.get("grouped_by") if isinstance(said, dict) else None
+    rows = [row for row in manifest.rows("groups") if row.get("run") in called]
+    if not rows or not isinstance(by, list) or not all(isinstance(key, str) for key in by):
+        return None
+    return Groups(by=tuple(by), groups={called[row["run"]]: row.get("group", "") for row in rows})
 
 
 def manifest_objects(manifest: Manifest) -> list[ProjectObject]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,7 @@ from copick_tools.data.portal.choose import Wanted
 from copick_tools.data.portal.client import BATCH, Portal
 from copick_tools.data.portal.naming import natural, object_name, run_names
 from copick_tools.data.portal.planning import Target, plan_run
-from copick_tools.data.portal.records import RunRows, describe_runs, describe_sources
+from copick_tools.data.portal.records import describe_runs, describe_sources
 from copick_tools.data.portal.runs import Found, Ids, Listed, runs_by_id, runs_of_task
 from copick_tools.data.project import ProjectObject, open_project, project_objects
 from copick_tools.data.provenance import read_records
@@ -57,18 +57,18 @@ def plan_portal(request: Request, out: Path, portal: Portal, listed: Sequence[Li
     chosen = _chosen(request, rows, found, names)
     datasets, depositions = describe_sources(portal, {run.dataset_id for run in chosen}, found.depositions)
     target = _target(request, found)
-    plans, refused, objects = _plan_all(portal, chosen, found, names, target, datasets)
+    outcome = _plan_all(portal, chosen, found, names, target, datasets)
     if task is None:
-        _require_objects(request, objects)
+        _require_objects(request, outcome)
     return FetchPlan(
         name=task.name if task else "portal",
         description=task.title if task else "fetched from the CryoET Data Portal",
         source=Source(
             kind="portal", task=task.name if task else None, url=portal.url, datasets=datasets, depositions=depositions
         ),
-        objects=tuple(project_objects(task) if task else _project_objects(objects, request.radii or {}, out)),
-        runs=tuple(plans),
-        refused=tuple(refused),
+        objects=tuple(project_objects(task) if task else _project_objects(outcome.met, request.radii or {}, out)),
+        runs=tuple(outcome.plans),
+        refused=tuple(outcome.refused),
     )
 
 
@@ -152,6 +152,27 @@ class _Met:
     particle: bool
 
 
+@dataclass
+class _Outcome:
+    """Plans of runs, those that can't be planned, the objects that plans bring, and the names of all there are."""
+
+    plans: list[RunPlan] = field(default_factory=list)
+    refused: list[RunResult] = field(default_factory=list)
+    met: dict[str, _Met] = field(default_factory=dict)
+    there: set[str] = field(default_factory=set)
+
+    def add(self, plan: RunPlan) -> None:
+        """A plan, and the objects that it brings."""
+        self.plans.append(plan)
+        for annotation in plan.record.annotations:
+            before = self.met.get(annotation.object)
+            self.met[annotation.object] = _Met(
+                annotation.object,
+                before.identifier if before else annotation.portal_object_id,
+                "Point" in annotation.shape_type or bool(before and before.particle),
+            )
+
+
 def _plan_all(
     portal: Portal,
     runs: Sequence[Any],
@@ -159,45 +180,26 @@ def _plan_all(
     names: Mapping[int, str],
     target: Target,
     datasets: Iterable[SourceDataset],
-) -> tuple[list[RunPlan], list[RunResult], dict[str, _Met]]:
-    """Plans of all runs, those that can't be planned, and the objects met. Fifty runs at a time are in memory."""
+) -> _Outcome:
+    """Plan all runs. Fifty at a time are in memory."""
     deposition = {dataset.id: dataset.deposition_id for dataset in datasets}
-    plans: list[RunPlan] = []
-    refused: list[RunResult] = []
-    met: dict[str, _Met] = {}
+    outcome = _Outcome()
     for start in range(0, len(runs), BATCH):
         for rows in describe_runs(portal, runs[start : start + BATCH]):
-            name = names[rows.run.id]
+            name, split = names[rows.run.id], found.splits.get(rows.run.id)
+            outcome.there |= {object_name(entry.annotation.object_name or "") for entry in rows.annotations}
             try:
-                plan = plan_run(rows, name, found.splits.get(rows.run.id), target, deposition.get(rows.run.dataset_id))
+                outcome.add(plan_run(rows, name, split, target, deposition.get(rows.run.dataset_id)))
             except PopsicleError as error:
-                refused.append(RunResult(name, "failed", error.message, error.hint))
-                continue
-            plans.append(plan)
-            _meet(plan, rows, met)
-    return plans, refused, met
+                outcome.refused.append(RunResult(name, "failed", error.message, error.hint))
+    return outcome
 
 
-def _meet(plan: RunPlan, rows: RunRows, met: dict[str, _Met]) -> None:
-    ids = {annotation.annotation.id: annotation.annotation.object_id for annotation in rows.annotations}
-    for annotation in plan.record.annotations:
-        before = met.get(annotation.object)
-        particle = annotation.points is not None or "Point" in annotation.shape_type
-        met[annotation.object] = _Met(
-            annotation.object,
-            before.identifier if before else ids.get(annotation.id or -1),
-            particle or bool(before and before.particle),
-        )
-
-
-def _require_objects(request: Request, met: Mapping[str, _Met]) -> None:
+def _require_objects(request: Request, outcome: _Outcome) -> None:
     """Without a task the portal alone knows what objects there are."""
-    for name in request.objects:
-        if object_name(name) not in met:
-            raise NotFoundError(f"no annotation of '{name}' in these runs", nearest(object_name(name), met))
-    for name in request.radii or {}:
-        if name not in met:
-            raise NotFoundError(f"--radius {name}: no annotation of it in these runs", nearest(name, met))
+    for name in map(object_name, (*request.objects, *(request.radii or {}))):
+        if name not in outcome.met:
+            raise NotFoundError(f"no annotation of '{name}' in these runs", nearest(name, outcome.there))
 
 
 def _project_objects(met: Mapping[str, _Met], radii: Mapping[str, float], out: Path) -> list[ProjectObject]:

@@ -92,13 +92,14 @@ def batches(ids: Sequence[int]) -> Iterator[list[int]]:
 
 def _again(ask: Callable[[], list[Model]], url: str) -> list[Model]:
     """Ask until there is an answer, at growing intervals."""
-    attempt = 0
+    attempt = refusals = 0
     while True:
         try:
             return ask()
         except (TransportError, requests.RequestException, OSError, ValueError) as error:
             attempt += 1
-            if attempt >= (REFUSALS if isinstance(error, requests.ConnectionError | TransportQueryError) else ATTEMPTS):
+            refusals += isinstance(error, requests.ConnectionError | TransportQueryError)
+            if refusals >= REFUSALS or attempt >= ATTEMPTS:
                 raise Unreachable(
                     f"the portal at {url} doesn't answer: {_brief(error)}",
                     "is there a network? POPSICLE_PORTAL_URL names another endpoint",

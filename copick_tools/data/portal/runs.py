@@ -10,6 +10,7 @@ from typing import Any
 import cryoet_data_portal as cdp
 
 from copick_tools.data.portal.client import Portal
+from copick_tools.data.portal.naming import safe
 from copick_tools.errors import NotFoundError, PopsicleError
 from copick_tools.recipes.task import Split, Task
 
@@ -112,7 +113,7 @@ def _is_public(task: Task, split: Split) -> bool:
 def _of_split(portal: Portal, task: Task, split: Split) -> list[Any]:
     if split.portal_dataset_ids:
         return _of_datasets(portal, split.portal_dataset_ids)
-    found = {run.id: run for d in split.portal_deposition_ids for run in _annotated(portal, (d,))}
+    found = {run.id: run for run in _deposited(portal, split.portal_deposition_ids)}
     if task.portal_runs:
         named = _named(portal, task)
         if len(named) < sum(map(len, task.portal_runs.values())):
@@ -158,23 +159,26 @@ def _listed(portal: Portal, task: Task, listed: Sequence[Listed]) -> Found:
 
 
 def _same(entry: Listed, run: Any) -> bool:
-    """Whether this is the run that the list means: copick's lists give the id as the name, others the portal's name."""
-    return run is not None and (entry.name in (str(run.id), run.name) or entry.name.endswith(run.name))
+    """Whether this is the run that the list means: copick's lists give the id as the name, ours what `run_names` gave."""
+    if run is None:
+        return False
+    plain = safe(run.name)
+    return entry.name in (str(run.id), run.name, plain, f"{run.dataset_id}-{plain}", f"{plain}-{run.id}")
 
 
 def _of_datasets(portal: Portal, ids: Iterable[int]) -> list[Any]:
     return portal.find_by(cdp.Run, ids, lambda batch: [cdp.Run.dataset_id._in(batch)])
 
 
-def _annotated(portal: Portal, depositions: Sequence[int]) -> list[Any]:
-    """Runs with annotations of these depositions."""
-    return portal.find_by(cdp.Run, depositions, lambda batch: [cdp.Run.annotations.deposition_id._in(batch)])
+def _deposited(portal: Portal, depositions: Sequence[int]) -> list[Any]:
+    """Runs with annotations or tomograms of these depositions: one without annotations is a negative."""
+    annotated = portal.find_by(cdp.Run, depositions, lambda batch: [cdp.Run.annotations.deposition_id._in(batch)])
+    return annotated + portal.find_by(cdp.Run, depositions, lambda batch: [cdp.Run.tomograms.deposition_id._in(batch)])
 
 
 def _of_deposition(portal: Portal, deposition: int) -> list[Any]:
     """Runs of a deposition's datasets, or with annotations or tomograms of it. Raises NotFoundError."""
-    found = _annotated(portal, (deposition,))
-    found += portal.find(cdp.Run, [cdp.Run.tomograms.deposition_id == deposition])
+    found = _deposited(portal, (deposition,))
     found += portal.find(cdp.Run, [cdp.Run.dataset.deposition_id == deposition])
     if not found:
         known = portal.find(cdp.Deposition, [cdp.Deposition.id == deposition])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import math
 import os
 import random
 import shutil
@@ -12,6 +13,7 @@ import time
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from email.utils import mktime_tz, parsedate_tz
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -197,7 +199,7 @@ class _Part:
         self.size = 0
         self.hash = hashlib.sha256()
         left = self.path.stat().st_size if self.path.is_file() else 0
-        if left and self.etag and (self.total is None or left < self.total):
+        if left and (self.etag or remote.sha256) and (self.total is None or left < self.total):
             self.hash, self.size = _hash(self.path), left
             moved(left)
 
@@ -288,11 +290,20 @@ def _require_success(response: urllib3.BaseHTTPResponse, url: str) -> None:
     if status in (200, 206):
         return
     if status in PASSING:
-        wanted = response.headers.get("Retry-After", "")
-        raise _Again(f"the server answers {status}", min(LONGEST_WAIT, float(wanted)) if wanted.isdigit() else 0.0)
+        raise _Again(f"the server answers {status}", _pause_asked(response.headers.get("Retry-After", "")))
     if status == 404:
         raise NotFoundError(f"{url} isn't there (404)", "the portal's metadata may be newer or older than its files")
     raise PopsicleError(f"{url}: the server answers {status} {response.reason or ''}".rstrip())
+
+
+def _pause_asked(wanted: str) -> float:
+    """Seconds that a server asks for, as a number or a date; 0 where it doesn't say."""
+    try:
+        seconds = float(wanted)
+    except ValueError:
+        date = parsedate_tz(wanted)
+        seconds = mktime_tz(date) - time.time() if date else 0.0
+    return min(LONGEST_WAIT, max(0.0, seconds)) if math.isfinite(seconds) else 0.0
 
 
 def _reason(error: Exception) -> str:
