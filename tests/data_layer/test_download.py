@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from local_portal import LocalPortal
 
-from copick_tools.data.remote import download
+from copick_tools.data.remote import connections, download
 from copick_tools.data.remote.download import Cancelled, Downloader
 from copick_tools.data.remote.listing import RemoteFile
 from copick_tools.errors import FormatError, NotFoundError, PopsicleError
@@ -231,7 +231,7 @@ def test_a_slow_body_comes_whole(portal, put, target):
 
 
 def test_a_body_that_hangs_is_asked_for_again(portal, put, content, target, monkeypatch):
-    monkeypatch.setattr(download, "READ_TIMEOUT", 0.2)
+    monkeypatch.setattr(connections, "READ_TIMEOUT", 0.2)
     fault = portal.slow(pause=5, times=1)
     bring(put(content), target)
     assert fault.fired == 1
@@ -345,7 +345,7 @@ def test_stop_ends_quickly(portal, put, content, target, fault, monkeypatch):
     if fault == "slow":
         portal.slow(rate=50_000)
     elif fault == "hanging":
-        monkeypatch.setattr(download, "READ_TIMEOUT", 1.0)
+        monkeypatch.setattr(connections, "READ_TIMEOUT", 1.0)
         portal.slow(pause=30)
     else:
         monkeypatch.setattr(download, "LONGEST_WAIT", 60.0)

@@ -16,11 +16,10 @@ from dataclasses import dataclass
 from email.utils import mktime_tz, parsedate_tz
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
-from urllib.request import getproxies, proxy_bypass
 
 import urllib3
 
+from copick_tools.data.remote.connections import Connections
 from copick_tools.data.remote.listing import RemoteFile
 from copick_tools.errors import FormatError, NotFoundError, PopsicleError
 
@@ -29,7 +28,6 @@ BLOCK = 1 << 18  # bytes
 ATTEMPTS = 8  # without one byte of progress
 SIZE_ATTEMPTS = 3  # where the server states another size than the listing or the portal
 FIRST_PAUSE, LONGEST_PAUSE, LONGEST_WAIT = 0.25, 10.0, 120.0  # seconds; the last: what a server may ask for
-CONNECT_TIMEOUT, READ_TIMEOUT = 10.0, 30.0  # seconds
 STALL, STALLED_BELOW = 60.0, 1 << 14  # seconds, bytes: slower than that, and another connection is tried
 PASSING = frozenset({408, 416, 425, 429, 500, 502, 503, 504, 509})
 Moved = Callable[[int], None]  # told of bytes as they come; negative where they were in vain
@@ -66,7 +64,7 @@ class Downloader:
         self._patience = patience
         self._stop = threading.Event()
         self._pool = ThreadPoolExecutor(workers, thread_name_prefix="download")
-        self._connections = _Connections(workers)
+        self._connections = Connections(workers)
 
     def __enter__(self) -> Downloader:
         return self
@@ -156,36 +154,6 @@ class Downloader:
                 os.fsync(file.fileno())  # a file has its name only once it survives a power cut
         except urllib3.exceptions.HTTPError as error:
             raise _Again(_reason(error)) from error
-
-
-class _Connections:
-    """Pools of connections that are kept open; through a proxy where the environment names one."""
-
-    def __init__(self, at_once: int) -> None:
-        self._settings: dict[str, Any] = {
-            "num_pools": 8,
-            "maxsize": at_once,
-            "retries": urllib3.Retry(total=None, connect=0, read=0, status=0, other=0, redirect=5),
-            "timeout": urllib3.Timeout(connect=CONNECT_TIMEOUT, read=READ_TIMEOUT),
-        }
-        self._lock = threading.Lock()
-        self._pools: dict[str | None, urllib3.PoolManager] = {}
-
-    def to(self, url: str) -> urllib3.PoolManager:
-        """The pools for an address."""
-        parts = urlsplit(url)
-        proxy = None if proxy_bypass(parts.hostname or "") else getproxies().get(parts.scheme)
-        with self._lock:
-            if proxy not in self._pools:
-                self._pools[proxy] = (
-                    urllib3.ProxyManager(proxy, **self._settings) if proxy else urllib3.PoolManager(**self._settings)
-                )
-            return self._pools[proxy]
-
-    def close(self) -> None:
-        """End all connections."""
-        for pool in self._pools.values():
-            pool.clear()
 
 
 class _Part:
