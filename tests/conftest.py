@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import functools
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -136,3 +138,20 @@ class Popsicle:
 def popsicle() -> Popsicle:
     """The command ``popsicle``."""
     return Popsicle()
+
+
+@pytest.fixture(scope="module")
+def one_schema() -> Iterator[None]:
+    """Parse the portal's schema once, not once for each command."""
+    from copick_tools.data.portal import client
+
+    real = functools.cache(client._Client)
+
+    def make(address: str) -> object:
+        made = copy.copy(real("http://127.0.0.1:1/graphql"))
+        made.url = address
+        return made
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(client, "_Client", make)
+        yield

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,14 +17,15 @@ if TYPE_CHECKING:
     from copick_tools.workflows.fetch import FetchPlan
 
 IDS = ("dataset", "deposition", "run")
+NUMBER = click.IntRange(1, 2**31 - 1)  # the portal's ids
 
 
 @click.command(cls=Command)
 @click.argument("task", required=False)
 @click.option("--out", type=click.Path(path_type=Path, file_okay=False), required=True, help="Folder of the project.")
-@click.option("--dataset-id", type=click.IntRange(1), multiple=True, help="Portal dataset; repeat for more.")
-@click.option("--deposition-id", type=click.IntRange(1), multiple=True, help="Portal deposition; repeat for more.")
-@click.option("--run-id", type=click.IntRange(1), multiple=True, help="Portal run; repeat for more.")
+@click.option("--dataset-id", type=NUMBER, multiple=True, help="Portal dataset; repeat for more.")
+@click.option("--deposition-id", type=NUMBER, multiple=True, help="Portal deposition; repeat for more.")
+@click.option("--run-id", type=NUMBER, multiple=True, help="Portal run; repeat for more.")
 @click.option(
     "--croissant", metavar="URL|PATH|none", help="Manifest that runs and splits (without TASK: all data) come from."
 )
@@ -64,7 +66,12 @@ def fetch(
         raise UsageError("give a task or ids, not both", "runs of a task are chosen with -r")
     if not (task or any(ids.values()) or croissant):
         raise UsageError("what is to be fetched?", "a task (popsicle tasks ls), --dataset-id, --run-id or --croissant")
+    if task and given["radius"]:
+        raise UsageError("--radius: the radii are those of the task")
+    if not math.isfinite(given["voxel_spacing"] or 1.0):
+        raise UsageError(f"--voxel-spacing {given['voxel_spacing']}: no number of angstrom")
     from copick_tools.recipes.load import load_task
+    from copick_tools.types import RunResult
     from copick_tools.workflows.fetch import How, fetch
     from copick_tools.workflows.fetch_portal import Ids, Request
     from copick_tools.workflows.fetch_request import plan_fetch, stream
@@ -79,7 +86,11 @@ def fetch(
     )
     if as_stream:
         output.note("nothing is copied: the data are read from where they are")
-        output.result(str(stream(request, croissant, out).config))
+        streamed = stream(request, croissant, out)
+        if as_json:
+            tell([RunResult(run, "done") for run in streamed.run_names], streamed.run_names, str(streamed.config), True)
+        else:
+            output.result(str(streamed.config))
         return
     plan = plan_fetch(request, croissant, out)
     if dry_run:
@@ -94,7 +105,7 @@ def fetch(
 
 def _show(plan: FetchPlan, out: Path, as_json: bool) -> None:
     """What would be fetched, and whether there is room for it."""
-    from copick_tools.workflows.fetch import estimate
+    from copick_tools.workflows.fetch import estimate, in_words
 
     document = estimate(plan, out)
     if as_json:
@@ -116,8 +127,8 @@ def _show(plan: FetchPlan, out: Path, as_json: bool) -> None:
         ]
         output.table(rows, header)
         output.note(
-            f"{len(document.runs)} runs, {document.items} tomograms, masks and pick files, {document.bytes / 1e9:.3f} GB; "
-            f"{document.missing_bytes / 1e9:.3f} GB of it to be fetched; {document.free_bytes / 1e9:.1f} GB are free"
+            f"{len(document.runs)} runs, {document.items} tomograms, masks and pick files, {in_words(document.bytes)}; "
+            f"{in_words(document.missing_bytes)} of it to be fetched; {in_words(document.free_bytes)} are free"
         )
     if document.missing_bytes > document.free_bytes:
         output.failure("there isn't room for it", "fetch less: --split, --limit, -r")

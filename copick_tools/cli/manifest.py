@@ -12,7 +12,7 @@ from copick_tools.cli.base import CONTEXT, Command
 from copick_tools.errors import UsageError
 
 if TYPE_CHECKING:
-    from copick_tools.recipes.results import ManifestBuild, ManifestCheck
+    from copick_tools.recipes.data_results import ManifestBuild, ManifestCheck
 
 workers = click.option("-w", "--workers", type=click.IntRange(1), help="Files that are read at once. [default: 4]")
 
@@ -126,7 +126,7 @@ def check(paths: tuple[Path, ...], config: Path | None, data: Path | None, worke
     """
     if not paths and config is None:
         raise UsageError("which manifest?", "give its path, or a project by -c/--config or COPICK_CONFIG")
-    from copick_tools.recipes.results import ManifestChecks
+    from copick_tools.recipes.data_results import ManifestChecks
     from copick_tools.workflows import manifest_check as workflow
 
     results = []

@@ -5,13 +5,16 @@ from __future__ import annotations
 import math
 import re
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from copick_tools.cli import options, output
 from copick_tools.cli.base import Command
 from copick_tools.errors import UsageError
+
+if TYPE_CHECKING:
+    from copick_tools.recipes.data_results import SplitResult
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9.+-]*")
 
@@ -72,25 +75,23 @@ def split(
         raise UsageError(f"{' and '.join(chosen)} exclude each other", "give one of them")
     if given["seed"] < 0:
         raise UsageError(f"--seed {given['seed']}: a seed isn't negative")
-    numbers: dict[str, Any] = {}
-    if fractions is not None:
-        numbers["fractions"] = _numbers("--fractions", fractions, "train=0.8,test=0.2")
-    if counts is not None:
-        parsed = _numbers("--counts", counts, "train=15,test=4")
-        if any(value != int(value) for value in parsed.values()):
-            raise UsageError(f"--counts {counts}: runs come whole", "--fractions takes shares")
-        numbers["counts"] = {name: int(value) for name, value in parsed.items()}
+    numbers = _shares(fractions) | _whole(counts)
     from copick_tools.data.project import open_project
     from copick_tools.recipes.load import load_task
     from copick_tools.workflows.split import SplitRequest
     from copick_tools.workflows.split import split as run_split
-    from copick_tools.workflows.split_table import table
 
     benchmark = load_task(task) if task else None
     request = SplitRequest(**numbers, **given, folds=folds, source=source, task=benchmark)
     project = open_project(config)
     with output.progress("split") as move:
         result = run_split(project, request, overwrite=overwrite, dry_run=dry_run, workers=workers, progress=move)
+    _show(result, project.sidecar / "splits.json", as_json)
+
+
+def _show(result: SplitResult, written: Path, as_json: bool) -> None:
+    from copick_tools.workflows.split_table import table
+
     for note in result.notes:
         output.note(note)
     for warning in result.warnings:
@@ -101,7 +102,18 @@ def split(
         header, rows = table(result.splits, result.unit)
         output.table(rows, header)
     if result.status != "kept":
-        output.note("dry run: nothing is written" if dry_run else f"written: {project.sidecar / 'splits.json'}")
+        output.note("dry run: nothing is written" if result.status == "planned" else f"written: {written}")
+
+
+def _shares(fractions: str | None) -> dict[str, Any]:
+    return {} if fractions is None else {"fractions": _numbers("--fractions", fractions, "train=0.8,test=0.2")}
+
+
+def _whole(counts: str | None) -> dict[str, Any]:
+    parsed = {} if counts is None else _numbers("--counts", counts, "train=15,test=4")
+    if any(value != int(value) for value in parsed.values()):
+        raise UsageError(f"--counts {counts}: runs come whole", "--fractions takes shares")
+    return {"counts": {name: int(value) for name, value in parsed.items()}} if parsed else {}
 
 
 def _numbers(option: str, text: str, example: str) -> dict[str, float]:

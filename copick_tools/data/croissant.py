@@ -1,4 +1,4 @@
-"""Open Croissant manifests: find them, read them whole, and give copick a copy of its own.
+"""Open Croissant manifests: copy them whole, and let copick and mlcroissant read a copy of their own.
 
 copick's reader writes a file of a fixed name beside the manifest, so two processes disturb each other and a folder that
 may not be written to can't be read. It gets a private copy instead.
@@ -6,52 +6,74 @@ may not be written to can't be read. It gets a private copy instead.
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 import tempfile
+import time
 import warnings
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from copick_tools.data.manifests.places import METADATA, reader
-from copick_tools.errors import FormatError, NotFoundError
+from copick_tools.data.hashing import file_hash
+from copick_tools.data.manifests.places import reader
+from copick_tools.data.manifests.reading import (
+    FOLDER,
+    METADATA,
+    base_of,
+    file_objects,
+    find_manifest,
+    read_document,
+)
+from copick_tools.errors import FormatError
 
-FOLDER = "Croissant"
-
-
-def find_manifest(path: Path) -> Path:
-    """The metadata.json that is meant by itself, by its folder, by a project's folder or config. Raises NotFoundError."""
-    path = path.expanduser().absolute()
-    if path.is_file() and path.name != "copick.json":
-        return path
-    folder = path.parent if path.is_file() else path
-    for found in (folder / METADATA, folder / FOLDER / METADATA):
-        if found.is_file():
-            return found
-    raise NotFoundError(f"no manifest at {path}", "give a metadata.json, its folder, or a project that has one")
+TRIES, PAUSE = 6, 0.1  # for tables that are of one state; seconds
 
 
 @contextmanager
 def snapshot(manifest: Path) -> Iterator[Path]:
-    """A private copy of a manifest: the folder of its metadata.json and tables, all of one state."""
+    """A private copy of a manifest: the folder of its metadata.json and tables, all of one state.
+
+    A builder may begin while we copy, for where nobody has built there is no lock to wait for. So the copy is made again
+    until its hashes agree, or until two copies are alike: then it is not the copying.
+    """
     with tempfile.TemporaryDirectory(prefix="popsicle-") as temporary:
         folder = Path(temporary).resolve() / FOLDER
-        folder.mkdir()
-        with reader(manifest.parent):
-            for path in manifest.parent.glob("*.csv"):
-                if path.is_file():
-                    shutil.copyfile(path, folder / path.name)
-            shutil.copyfile(manifest, folder / METADATA)
+        before: dict[str, str] = {}
+        for attempt in range(TRIES):
+            shutil.rmtree(folder, ignore_errors=True)
+            copied = _copy(manifest, folder)
+            if copied == before or _agrees(folder, copied):
+                break
+            before = copied
+            time.sleep(PAUSE * attempt)
         yield folder
 
 
-def base_of(document: Mapping[str, Any], manifest: Path) -> str:
-    """What the urls of a manifest are relative to: as it says, else the folder that holds its folder."""
-    base = document.get("copick:baseUrl")
-    return base if isinstance(base, str) and base else str(manifest.parent.parent)
+def _copy(manifest: Path, folder: Path) -> dict[str, str]:
+    """Copy a manifest into a new folder: name -> hash of its files."""
+    folder.mkdir()
+    with reader(manifest.parent):
+        for path in manifest.parent.glob("*.csv"):
+            with suppress(FileNotFoundError):  # it went meanwhile
+                if path.is_file():
+                    shutil.copyfile(path, folder / path.name)
+        shutil.copyfile(manifest, folder / METADATA)
+    return {path.name: file_hash(path) for path in folder.iterdir()}
+
+
+def _agrees(folder: Path, copied: Mapping[str, str]) -> bool:
+    """Whether the tables are those that the copied metadata.json states, as far as it states any."""
+    try:
+        entries = file_objects(read_document(folder / METADATA), METADATA)
+    except FormatError:
+        return False
+    return all(
+        copied.get(f"{name}.csv", sha256) == sha256
+        for name, entry in entries.items()
+        if (sha256 := entry.get("sha256"))
+    )
 
 
 def open_croissant(path: Path, config: Mapping[str, Any] | None = None) -> Any:
@@ -63,7 +85,7 @@ def open_croissant(path: Path, config: Mapping[str, Any] | None = None) -> Any:
     manifest = find_manifest(path)
     document = read_document(manifest)
     given = dict(config or {})
-    base = given.get("croissant_base_url") or base_of(document, manifest)
+    base = given.get("croissant_base_url") or base_of(document, str(manifest))
     with snapshot(manifest) as folder:
         root = load_copy(folder, {**given, "croissant_base_url": base})
     index = root.index  # from here on it is the manifest's own, should copick write
@@ -75,44 +97,42 @@ def open_croissant(path: Path, config: Mapping[str, Any] | None = None) -> Any:
 def load_copy(folder: Path, config: Mapping[str, Any]) -> Any:
     """Let copick load the manifest of a private copy. Raises FormatError."""
     from copick.impl.mlcroissant import CopickConfigMLCroissant, CopickRootMLC
+    from mlcroissant import GenerationError
 
     document = {"pickable_objects": [], **config, "croissant_url": str(folder / METADATA)}
     with calm():
-        try:
-            return CopickRootMLC(CopickConfigMLCroissant(**document))
-        except _failures() as error:
-            raise FormatError(f"copick can't open the manifest: {reason(error, folder)}") from error
-
-
-def read_document(manifest: Path) -> dict[str, Any]:
-    """The JSON object of a manifest. Raises FormatError."""
-    try:
-        document = json.loads(manifest.read_text(encoding="utf-8"))
-    except (ValueError, RecursionError) as error:
-        raise FormatError(f"{manifest} is no JSON: {error}") from error
-    if not isinstance(document, dict):
-        raise FormatError(f"{manifest} holds no JSON object")
-    return document
+        return _asked(
+            lambda: CopickRootMLC(CopickConfigMLCroissant(**document)),
+            "copick can't open the manifest",
+            folder,
+            (GenerationError, AttributeError, TypeError, ValueError),
+        )
 
 
 def open_dataset(folder: Path) -> Any:
     """The manifest of a private copy as mlcroissant reads it. Raises FormatError."""
     import mlcroissant
 
+    path = str(folder / METADATA)
+    known = (mlcroissant.ValidationError, AssertionError, KeyError, RecursionError, TypeError, ValueError)
     with calm():
-        try:
-            return mlcroissant.Dataset(str(folder / METADATA))
-        except _failures() as error:
-            raise FormatError(f"mlcroissant can't open it: {reason(error, folder)}") from error
+        return _asked(lambda: mlcroissant.Dataset(path), "mlcroissant can't open it", folder, known)
 
 
-def read_records(dataset: Any, record_set: str, folder: Path) -> int:
-    """Iterate over all records of a record set as any reader would; their number. Raises FormatError."""
+def read_records(dataset: Any, record_set: str, folder: Path, see: Callable[[int, Mapping[str, Any]], None]) -> int:
+    """Let ``see`` have each record of a record set, and its number from 0, as any reader would; how many there are.
+
+    Raises FormatError.
+    """
+    from mlcroissant import GenerationError
+
+    failed, known, count = f"mlcroissant can't read {record_set}", (GenerationError, ValueError), 0
     with calm():
-        try:
-            return sum(1 for _ in dataset.records(record_set))
-        except _failures() as error:
-            raise FormatError(f"mlcroissant can't read {record_set}: {reason(error, folder)}") from error
+        records = iter(dataset.records(record_set))
+        while (record := _asked(lambda: next(records, None), failed, folder, known)) is not None:
+            see(count, record)
+            count += 1
+    return count
 
 
 @contextmanager
@@ -124,31 +144,22 @@ def calm() -> Iterator[None]:
     absl_logging.set_verbosity(absl_logging.FATAL)
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="ConjunctiveGraph is deprecated", category=DeprecationWarning)
+        warnings.filterwarnings("ignore", message=".*have mixed types")  # cells are compared one by one
         try:
             yield
         finally:
             absl_logging.set_verbosity(level)
 
 
-def _failures() -> tuple[type[Exception], ...]:
-    """What mlcroissant, rdflib, networkx, pandas and copick raise on manifests that are wrong somewhere."""
-    from mlcroissant._src.core.issues import GenerationError, ValidationError
-    from networkx import NetworkXException
+def _asked(call: Callable[[], Any], failed: str, folder: Path, known: tuple[type[Exception], ...]) -> Any:
+    """What one call of a foreign library gives. Raises FormatError: ``failed``, and why.
 
-    return (
-        GenerationError,
-        ValidationError,
-        NetworkXException,
-        ArithmeticError,
-        AssertionError,
-        AttributeError,
-        ImportError,
-        LookupError,
-        OSError,
-        RuntimeError,
-        TypeError,
-        ValueError,
-    )
+    known: what the call was seen to raise for manifests whose parts were replaced and removed at random.
+    """
+    try:
+        return call()
+    except known as error:
+        raise FormatError(f"{failed}: {reason(error, folder)}") from error
 
 
 def reason(error: BaseException, folder: Path) -> str:

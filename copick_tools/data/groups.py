@@ -132,6 +132,18 @@ def tie(values: Mapping[str, Mapping[str, str]], runs: Sequence[str]) -> Groups:
     return Groups(by=tuple(values), groups={run: names[root(run)] for run in sorted(runs)})
 
 
+def torn(split_of: Mapping[str, str], groups: Mapping[str, str]) -> dict[str, dict[str, list[str]]]:
+    """Group -> split -> runs, of the groups that lie in several splits. Both from run; a run of no group is its own.
+
+    >>> torn({"a": "train", "b": "test", "c": "test"}, {"a": "g", "b": "g"})
+    {'g': {'train': ['a'], 'test': ['b']}}
+    """
+    where: dict[str, dict[str, list[str]]] = {}
+    for run, split in split_of.items():
+        where.setdefault(groups.get(run, run), {}).setdefault(split, []).append(run)
+    return {group: found for group, found in where.items() if len(found) > 1}
+
+
 def _by_pattern(pattern: str, runs: Sequence[str]) -> dict[str, str]:
     try:
         compiled = re.compile(pattern)

@@ -1,17 +1,15 @@
-"""Small tables in plain files, and published lists of which run belongs to which split."""
+"""Small tables and lists in plain files."""
 
 from __future__ import annotations
 
 import csv
 import io
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from copick_tools.data.project import Project
-from copick_tools.data.provenance import read_records
 from copick_tools.errors import FormatError, NotFoundError, nearest
 
 SHOWN = 5  # runs that a message names
@@ -19,11 +17,11 @@ SHOWN = 5  # runs that a message names
 
 @dataclass(frozen=True)
 class Listed:
-    """One run of a published list. portal_run_id: as text, empty where the list has none."""
+    """A run of a published list: its name, its id on the portal as far as known, and its split, if it is in one."""
 
-    run: str
-    split: str
-    portal_run_id: str = ""
+    name: str
+    portal_run_id: int | None
+    split: str | None
 
 
 def read_rows(path: Path, columns: Sequence[str]) -> list[dict[str, str]]:
@@ -50,68 +48,13 @@ def read_rows(path: Path, columns: Sequence[str]) -> list[dict[str, str]]:
 
 def read_splits_file(path: Path) -> dict[str, list[str]]:
     """A JSON object of split names and lists of run names. Raises NotFoundError, FormatError."""
-    splits = _json(path)
+    splits = read_json(path)
     valid = isinstance(splits, dict) and all(
         isinstance(runs, list) and all(isinstance(run, str) for run in runs) for runs in splits.values()
     )
     if not valid:
         raise FormatError(f"{path} isn't an object of split names and lists of run names")
     return splits
-
-
-def read_split_list(path: Path) -> list[Listed]:
-    """A published list: JSON as splits.json, CSV or TSV with columns run and split, or a Croissant's metadata.json.
-
-    A run whose cell of split is empty is in none. Raises NotFoundError, FormatError (a run listed twice, an empty list).
-    """
-    if path.suffix.lower() != ".json":
-        rows = [Listed(row["run"], row["split"]) for row in read_rows(path, ("run", "split"))]
-    elif _is_croissant(path):
-        columns = ("name", "portal_run_id", "split")
-        table = read_rows(path.parent / "runs.csv", columns)
-        rows = [Listed(*(row[column] for column in ("name", "split", "portal_run_id"))) for row in table]
-    else:
-        rows = [Listed(run, split) for split, runs in read_splits_file(path).items() for run in runs]
-    rows = [row for row in rows if row.split]
-    seen: dict[str, str] = {}
-    for row in rows:
-        if row.run in seen:
-            raise FormatError(f"{path} lists run {row.run} twice, in {seen[row.run]} and {row.split}")
-        seen[row.run] = row.split
-    if not rows:
-        raise FormatError(f"{path} puts no run into any split")
-    return rows
-
-
-def published_splits(path: Path, project: Project, *, partial: bool = False) -> dict[str, list[str]]:
-    """The splits of a published list for the runs of a project, found by name, or else by portal run id.
-
-    partial: runs that only the list or only the project has are left out. Raises NotFoundError where they aren't,
-    FormatError.
-    """
-    rows = read_split_list(path)
-    there = set(project.run_names)
-    by_id = _runs_by_portal_id(project) if any(row.portal_run_id for row in rows) else {}
-    splits: dict[str, list[str]] = {row.split: [] for row in rows}
-    unknown = []
-    for row in rows:
-        run = row.run if row.run in there else by_id.get(row.portal_run_id)
-        if run is None:
-            unknown.append(row.run)
-        else:
-            splits[row.split].append(run)
-    listed = {run for runs in splits.values() for run in runs}
-    if unknown and not (partial and listed):
-        also = f" and {len(unknown) - 1} others" if len(unknown) > 1 else ""
-        hint = nearest(unknown[0], there - listed or there)
-        hint += "; --partial leaves out what the project lacks" if listed else ""
-        raise NotFoundError(f"{path} lists run {unknown[0]}{also}, which {project.config} lacks", hint)
-    missing = sorted(there - listed)
-    if missing and not partial:
-        raise NotFoundError(
-            f"{path} lacks {shown(missing)} of {project.config}", "--partial leaves them out of all splits"
-        )
-    return {split: sorted(splits[split]) for split in sorted(splits, key=_usual_order)}
 
 
 def shown(runs: Sequence[str]) -> str:
@@ -130,30 +73,11 @@ def first_twice(names: Iterable[str]) -> str | None:
     return None
 
 
-def _usual_order(split: str) -> tuple[int, int, str]:
-    usual = ("train", "val", "test")
-    return usual.index(split) if split in usual else len(usual), len(split), split
-
-
-def _runs_by_portal_id(project: Project) -> Mapping[str, str]:
-    records = read_records(project)
-    there = set(project.run_names)
-    return {
-        str(record.portal_run_id): run
-        for run, record in records.items()
-        if run in there and record.portal_run_id is not None
-    }
-
-
-def _is_croissant(path: Path) -> bool:
-    document = _json(path)
-    return isinstance(document, dict) and "@context" in document
-
-
-def _json(path: Path) -> Any:
+def read_json(path: Path) -> Any:
+    """A JSON document. Raises NotFoundError, FormatError."""
     try:
         return json.loads(_text(path))
-    except json.JSONDecodeError as error:
+    except (ValueError, RecursionError) as error:
         raise FormatError(f"{path} is no JSON: {error}") from error
 
 

@@ -1,4 +1,4 @@
-"""Binary masks of several objects become one multilabel volume, a slab at a time."""
+"""Binary masks of several objects become one multilabel volume, a chunk at a time."""
 
 from __future__ import annotations
 
@@ -12,8 +12,7 @@ import zarr
 from copick_tools.errors import FormatError
 
 log = logging.getLogger("copick_tools")
-SLAB = 32  # voxels along z that are in memory
-CHUNKS = (SLAB, 256, 256)
+CHUNKS = (64, 256, 256)  # voxels along z, y, x; as many are in memory at a time
 
 
 def merge_masks(masks: Sequence[tuple[int, Path]], voxel_spacing: float, out: Path) -> int:
@@ -28,7 +27,9 @@ def merge_masks(masks: Sequence[tuple[int, Path]], voxel_spacing: float, out: Pa
     arrays = [(label, _level0(path)) for label, path in sorted(masks)]
     shape = arrays[0][1].shape
     for _, array in arrays:
-        if array.shape != shape or len(shape) != 3:
+        if len(array.shape) != 3:
+            raise FormatError(f"a mask of {array.shape} voxels is no volume")
+        if array.shape != shape:
             raise FormatError(f"masks of {array.shape} and {shape} voxels can't be one volume")
     group = zarr.open_group(zarr.storage.FSStore(str(out), mode="w", dimension_separator="/"), mode="w")
     group.attrs["multiscales"] = [_multiscale(voxel_spacing)]
@@ -43,14 +44,14 @@ def merge_masks(masks: Sequence[tuple[int, Path]], voxel_spacing: float, out: Pa
         write_empty_chunks=True,  # a missing chunk is then always a loss, never a zero
     )
     contested = 0
-    for start in range(0, shape[0], SLAB):
-        slab = slice(start, min(start + SLAB, shape[0]))
-        merged = np.zeros((slab.stop - slab.start, *shape[1:]), np.uint8)
+    for corner in np.ndindex(*(-(-size // chunk) for size, chunk in zip(shape, labels.chunks))):
+        region = tuple(slice(i * c, min((i + 1) * c, size)) for i, c, size in zip(corner, labels.chunks, shape))
+        merged = np.zeros([part.stop - part.start for part in region], np.uint8)
         for label, array in arrays:
-            claimed = array[slab] > 0
+            claimed = array[region] > 0
             contested += int(np.count_nonzero(merged[claimed]))
             merged[claimed & (merged == 0)] = label
-        labels[slab] = merged
+        labels[region] = merged
     return contested
 
 

@@ -28,7 +28,8 @@ class Store:
 class PointsFile:
     """Points elsewhere. spacing: angstrom for one unit of its coordinates; None: it is copick's JSON, in angstrom.
 
-    oriented: whether it has rotations; None: as it turns out.
+    oriented: whether it has rotations; None: as it turns out. annotation: the url of its annotation in the record.
+    stated: how many points the portal says it has.
     """
 
     address: str
@@ -37,6 +38,8 @@ class PointsFile:
     uri: PicksUri
     spacing: float | None
     oriented: bool | None
+    annotation: str
+    stated: int | None = None
     sha256: str | None = None
 
 
@@ -50,12 +53,16 @@ class Merge:
 
 @dataclass(frozen=True)
 class RunPlan:
-    """A run: what it will consist of, and where that lies. record: as it will be, but for the files."""
+    """A run: what it will consist of, and where that lies. record: as it will be, but for the files.
+
+    extent: x, y, z of the tomogram in angstrom, where it is known.
+    """
 
     record: RunRecord
     stores: tuple[Store, ...] = ()
     points: tuple[PointsFile, ...] = ()
     merge: Merge | None = None
+    extent: tuple[float, ...] | None = None
 
     @property
     def run(self) -> str:

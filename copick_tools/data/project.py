@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -86,7 +86,7 @@ def open_project(config: str | Path) -> Project:
 
     Raises NotFoundError (no such file), FormatError (no copick config).
     """
-    path = Path(config).expanduser().absolute()
+    path = Path(os.path.abspath(Path(config).expanduser()))
     if path.is_dir():
         path = path / "copick.json"
     if not path.is_file():
@@ -194,11 +194,17 @@ def _require_agreement(config: Path, known: Mapping[str, ProjectObject], entries
 
 
 def create_streamed(
-    folder: Path, name: str, objects: Iterable[ProjectObject], description: str, settings: Mapping[str, Any]
+    folder: Path,
+    name: str,
+    objects: Iterable[ProjectObject],
+    description: str,
+    settings: Mapping[str, Any],
+    bring: Callable[[], None] = lambda: None,
 ) -> Project:
     """Make a project at ``folder``/copick.json whose data are elsewhere, and what is written lies in ``folder``.
 
-    settings: what copick needs to find the data. Raises UsageError: the folder holds another project.
+    settings: what copick needs to find the data. bring: brings what these name, once the folder is known to be free.
+    Raises UsageError: the folder holds another project.
     """
     folder = folder.expanduser().absolute()
     document = {
@@ -214,6 +220,7 @@ def create_streamed(
     text = json.dumps(document, indent=2) + "\n"
     if config.exists() and config.read_text(encoding="utf-8") != text:
         raise UsageError(f"{config} is another project", "choose another --out")
+    bring()
     write_text(folder / MARKER, "{}\n")
     write_text(config, text)
     return open_project(config)

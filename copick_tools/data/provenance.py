@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import logging
 from pathlib import Path
 from typing import TypeVar
 
@@ -12,6 +14,7 @@ from copick_tools.errors import FormatError
 from copick_tools.recipes.base import Strict
 from copick_tools.recipes.provenance import RunRecord, Source
 
+log = logging.getLogger("copick_tools")
 Document = TypeVar("Document", bound=Strict)
 
 
@@ -32,6 +35,19 @@ def read_records(project: Project) -> dict[str, RunRecord]:
     return {name: record for name in names if (record := read_record(project.folder, name)) is not None}
 
 
+def known_runs(folder: Path) -> dict[int, str]:
+    """Portal run id -> name in the project ``folder``, of the runs that were fetched; one record at a time in memory."""
+    names = {}
+    for path in sorted(record_path(folder, "_").parent.glob("[!.]*.json")):
+        try:
+            number = json.loads(path.read_bytes()).get("portal_run_id")
+        except (ValueError, AttributeError):
+            continue  # it is fetched again, and says so then
+        if isinstance(number, int):
+            names[number] = path.stem
+    return names
+
+
 def read_source(folder: Path) -> Source | None:
     """What the project ``folder`` was fetched from; None for a project that wasn't. Raises FormatError."""
     return _read(folder / ".popsicle" / "portal" / "source.json", Source)
@@ -44,7 +60,11 @@ def write_record(folder: Path, record: RunRecord) -> None:
 
 def add_source(folder: Path, source: Source) -> None:
     """State what a project comes from, beside what it came from already."""
-    earlier = read_source(folder)
+    try:
+        earlier = read_source(folder)
+    except FormatError as error:
+        log.warning("%s: written anew, without what an earlier fetch said", error.message)
+        earlier = None
     if earlier is not None:
         datasets = {entry.id: entry for entry in (*earlier.datasets, *source.datasets)}
         depositions = {entry.id: entry for entry in (*earlier.depositions, *source.depositions)}
@@ -65,6 +85,6 @@ def _read(path: Path, model: type[Document]) -> Document | None:
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         raise FormatError(
-            f"{path} can't be read: {'.'.join(map(str, first['loc']))}: {first['msg']}",
+            f"{path} can't be read: {'.'.join(map(str, first['loc'])) or 'all of it'}: {first['msg']}",
             "fetch it again with --overwrite",
         ) from error

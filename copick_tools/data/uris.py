@@ -135,6 +135,15 @@ def segmentation_uri(text: str, *, output: bool = False) -> SegmentationUri:
     return SegmentationUri(name or "*", user or "*", session or "*", spacing, _kind(query, text, output))
 
 
+def plain_uri(text: str) -> str:
+    """The URI of picks or of a segmentation, spelled as we spell it. Raises UsageError.
+
+    >>> plain_uri("cells:u/1@10?multilabel=true"), plain_uri("ribosome:u/1")
+    ('cells:u/1@10?multilabel=true', 'ribosome:u/1')
+    """
+    return str(segmentation_uri(text) if names_segmentation(text) else picks_uri(text))
+
+
 def _split_query(text: str) -> tuple[str, list[tuple[str, str]]]:
     """`a?b=c&d=e` -> a, [(b, c), (d, e)]. A `?` counts as a query only if a `=` follows (else it is a wildcard)."""
     if text != text.strip() or not text:

@@ -13,7 +13,7 @@ import os
 import shutil
 import socket
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -63,17 +63,28 @@ def write_segmentation(project: Project, run: str, uri: SegmentationUri, labels:
 
 def write_picks(project: Project, run: str, uri: PicksUri, points: Points) -> None:
     """Store the picks of one object, none included: no picks is a statement."""
+    _write(project, run, lambda staged: _picks_entry(staged, uri, points))
+
+
+def make_picks(project: Project, folder: Path, run: str, picks: Mapping[PicksUri, Points]) -> dict[PicksUri, Path]:
+    """Store picks as `write_picks` does, but in an overlay at ``folder``; where each file is."""
+    staged = _with_overlay(project, folder).new_run(run, exist_ok=True)
+    made = {}
+    for uri, points in picks.items():
+        path, store = _picks_entry(staged, uri, points)
+        store()
+        made[uri] = Path(path)
+    return made
+
+
+def _picks_entry(staged: Any, uri: PicksUri, points: Points) -> Entry:
     transforms = np.tile(np.eye(4), (len(points), 1, 1))
     if points.trust_orientation:
         transforms[:, :3, :3] = points.rotations
-
-    def make(staged: Any) -> Entry:
-        picks = staged.new_picks(uri.object, uri.session, user_id=uri.user, exist_ok=True)
-        picks.meta.trust_orientation = points.trust_orientation
-        ids, scores = points.instance_ids, points.scores
-        return picks.path, lambda: picks.from_numpy(points.positions, transforms, instance_ids=ids, scores=scores)
-
-    _write(project, run, make)
+    picks = staged.new_picks(uri.object, uri.session, user_id=uri.user, exist_ok=True)
+    picks.meta.trust_orientation = points.trust_orientation
+    ids, scores = points.instance_ids, points.scores
+    return picks.path, lambda: picks.from_numpy(points.positions, transforms, instance_ids=ids, scores=scores)
 
 
 def write_features(project: Project, run: str, tomogram: StoredVolume, name: str, maps: np.ndarray) -> None:

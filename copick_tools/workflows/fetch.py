@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import logging
+import os
 import shutil
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from copick_tools.data.fetched import Brought, Fetcher, Tally, is_complete
+from copick_tools.data.bring import DOWNLOADS, Brought, Fetcher, Tally
+from copick_tools.data.fetched import is_complete
 from copick_tools.data.groups import Groups, publish_groups
 from copick_tools.data.locking import Busy, locked
 from copick_tools.data.plan import RunPlan
 from copick_tools.data.project import Project, ProjectObject, create_project, local_path, open_project
 from copick_tools.data.provenance import add_source, record_path
+from copick_tools.data.put import put
 from copick_tools.data.remote.download import Downloader
 from copick_tools.data.remote.listing import Bucket
 from copick_tools.data.replace import clear_leftovers
@@ -28,7 +31,7 @@ from copick_tools.types import RunResult
 from copick_tools.workflows.runs import each_run
 
 log = logging.getLogger("copick_tools")
-RUNS_AT_ONCE = 6  # whose files may be on their way
+RUNS_AT_ONCE = 4  # whose files may be on their way
 
 
 @dataclass(frozen=True)
@@ -71,9 +74,9 @@ def fetch(
 
     Raises UsageError (``out`` holds another project), PopsicleError (another fetch is at it, too little space).
     """
-    out = out.expanduser().absolute()
+    out = Path(os.path.abspath(out.expanduser()))
     require_own(out)
-    require_space(plan, out)
+    require_space(plan, out, overwrite=how.overwrite)
     with ExitStack() as stack:
         stack.enter_context(_alone(out))
         downloader = stack.enter_context(Downloader(how.workers))
@@ -95,20 +98,21 @@ def require_own(out: Path) -> None:
             raise UsageError(f"{out / 'copick.json'} keeps its data elsewhere", "choose another --out")
 
 
-def require_space(plan: FetchPlan, out: Path) -> None:
+def require_space(plan: FetchPlan, out: Path, *, overwrite: bool = False) -> None:
     """Raise PopsicleError where the disk has less room than what is missing."""
-    missing = plan.size - sum(run.size for run in plan.runs if is_there(out, run))
-    free = free_space(out)
+    wanted = sum(run.size for run in plan.runs if overwrite or not is_there(out, run))
+    begun = sum(path.stat().st_size for path in (out / DOWNLOADS).rglob("*") if path.is_file())
+    missing, free = max(0, wanted - begun), free_space(out)
     if missing > free:
         raise PopsicleError(
-            f"{missing / 1e9:.2f} GB are to be fetched, {free / 1e9:.2f} GB are free at {out}",
+            f"{in_words(missing)} are to be fetched, {in_words(free)} are free at {out}",
             "make room, or fetch less: --split, --limit, -r",
         )
 
 
 def estimate(plan: FetchPlan, out: Path) -> FetchEstimate:
     """What `fetch` would bring, for ``--dry-run``. Nothing is asked of the servers of the data."""
-    out = out.expanduser().absolute()
+    out = Path(os.path.abspath(out.expanduser()))
     runs = [
         PlannedRun(
             run=run.run,
@@ -142,6 +146,18 @@ def is_there(out: Path, plan: RunPlan) -> bool:
         return is_complete(out, plan)
     except PopsicleError:
         return True  # there, but not as it was
+
+
+def in_words(count: int) -> str:
+    """Bytes as a person says them.
+
+    >>> in_words(999), in_words(1_300_000), in_words(2_100_000_000)
+    ('999 B', '1.3 MB', '2.1 GB')
+    """
+    for unit, size in (("TB", 1e12), ("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
+        if count >= size:
+            return f"{count / size:.1f} {unit}"
+    return f"{count} B"
 
 
 def free_space(out: Path) -> int:
@@ -223,12 +239,14 @@ class _Ahead:
         def work(run: str) -> Mapping[str, int]:
             future = self._coming.pop(run)
             assert future is not None
-            record = future.result().put(project)
+            record = put(project, future.result())
             for note in record.notes:
                 log.warning("run %s: %s", run, note)
-            return dict(
-                sorted((a.object, 1 if a.points is None else a.points) for a in record.annotations if a.reference)
-            )
+            counts: Counter[str] = Counter()
+            for annotation in record.annotations:
+                if annotation.reference:
+                    counts[annotation.object] += 1 if annotation.points is None else annotation.points
+            return dict(sorted(counts.items()))
 
         return work
 

@@ -4,16 +4,27 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from copick_tools.data.groups import Groups
+from copick_tools.data.lists import Listed
+from copick_tools.data.manifests.reading import Manifest
+from copick_tools.data.manifests.recorded import Recorded, read_datasets, read_depositions, read_recorded
+from copick_tools.data.manifests.tables import Row
 from copick_tools.data.plan import PointsFile, RunPlan, Store, segmentation_path, tomogram_path
 from copick_tools.data.portal.naming import natural, run_names
-from copick_tools.data.portal.runs import Listed
 from copick_tools.data.project import ProjectObject
 from copick_tools.data.remote.address import is_remote, join
-from copick_tools.data.remote.manifest import Manifest, Row
-from copick_tools.data.uris import Kind, SegmentationUri, TomogramUri, picks_uri, same_spacing, segmentation_uri
+from copick_tools.data.uris import (
+    Kind,
+    SegmentationUri,
+    TomogramUri,
+    picks_uri,
+    plain_uri,
+    same_spacing,
+    segmentation_uri,
+    tomogram_uri,
+)
 from copick_tools.errors import FormatError, NotFoundError, PopsicleError, nearest
 from copick_tools.recipes.provenance import FetchedAnnotation, FetchedTomogram, RunRecord, Source
 from copick_tools.types import RunResult
@@ -38,7 +49,8 @@ def plan_croissant(request: Request, manifest: Manifest) -> FetchPlan:
     listed = _chosen(request, manifest)
     names = run_names((number, 0, entry.name) for number, entry in enumerate(manifest.listed()))
     called = {entry.name: names[number] for number, entry in enumerate(manifest.listed())}
-    planner = _Planner(request, manifest, {entry.name for entry in objects}, _by_run(manifest), _hashes(manifest))
+    known = {entry.name for entry in objects}
+    planner = _Planner(request, manifest, known, _by_run(manifest), _hashes(manifest), read_recorded(manifest))
     plans, refused = [], []
     for entry in listed:
         try:
@@ -51,8 +63,10 @@ def plan_croissant(request: Request, manifest: Manifest) -> FetchPlan:
         description=str(document.get("description") or f"fetched from {manifest.address}"),
         source=Source(
             kind="croissant",
-            task=request.task.name if request.task else None,
+            task=request.task.name if request.task else _text(manifest.mark.get("source_task")),
             url=manifest.address if is_remote(manifest.address) else None,
+            datasets=read_datasets(manifest),
+            depositions=read_depositions(manifest),
             license=_text(document.get("license")),
             cite_as=_text(document.get("citeAs")),
         ),
@@ -65,8 +79,7 @@ def plan_croissant(request: Request, manifest: Manifest) -> FetchPlan:
 
 def _groups(manifest: Manifest, called: Mapping[str, str]) -> Groups | None:
     """Which runs belong together, by their names in the project; None where the manifest doesn't say."""
-    said = manifest.document.get("popsicle:manifest")
-    by = said.get("grouped_by") if isinstance(said, dict) else None
+    by = manifest.mark.get("grouped_by")
     rows = [row for row in manifest.rows("groups") if row.get("run") in called]
     if not rows or not isinstance(by, list) or not all(isinstance(key, str) for key in by):
         return None
@@ -126,39 +139,50 @@ def _by_run(manifest: Manifest) -> dict[tuple[str, str], list[Row]]:
 def _hashes(manifest: Manifest) -> dict[str, list[tuple[str, int, str | None]]]:
     """Store -> path inside, size, sha256 of its files, where the manifest lists them. Raises FormatError."""
     found: dict[str, list[tuple[str, int, str | None]]] = defaultdict(list)
+    seen: set[str] = set()
     for row in manifest.rows("files"):
-        store, dot, inside = row.get("path", "").partition(".zarr/")
-        if not row.get("size", "").isdecimal():
-            raise FormatError(f"{manifest.address}: files.csv has no size of {row.get('path')!r}")
-        found[f"{store}.zarr" if dot else row["path"]].append((inside, int(row["size"]), row.get("sha256") or None))
+        path, size = row.get("path", ""), row.get("size", "")
+        if not (size.isascii() and size.isdecimal() and len(size) < 19):
+            raise FormatError(f"{manifest.address}: files.csv has no size of {path!r}")
+        if path in seen:
+            raise FormatError(f"{manifest.address}: files.csv lists {path!r} twice")
+        seen.add(path)
+        store, dot, inside = path.partition(".zarr/")
+        found[f"{store}.zarr" if dot else path].append((inside, int(size), row.get("sha256") or None))
     return found
 
 
 @dataclass(frozen=True)
 class _Planner:
-    """Makes plans of the rows of a run."""
+    """Makes plans of the rows of a run. recorded: what is known of its origin."""
 
     request: Request
     manifest: Manifest
     objects: set[str]
     rows: Mapping[tuple[str, str], list[Row]]
     hashes: Mapping[str, list[tuple[str, int, str | None]]]
+    recorded: Recorded
 
     def plan(self, entry: Listed, name: str) -> RunPlan:
         """The plan of a run. Raises PopsicleError."""
         stores, tomogram = self._tomograms(entry.name, name)
         masks, annotations = self._segmentations(entry.name, name)
-        points = [self._points(row) for row in self.rows.get(("picks", entry.name), ()) if self._wanted(row)]
-        annotations += [self._annotation(row, str(p.uri), p.address, "Point") for row, p in points]
+        points, others = self._all_points(entry.name)
+        annotations += others
+        told = {a.uri for a in annotations}
+        known = [a for a in self.recorded.annotations.get(entry.name, ()) if plain_uri(a.uri) in told]
+        uris = {plain_uri(a.uri) for a in known}
         record = RunRecord(
             run=name,
             portal_run_id=entry.portal_run_id,
-            portal_run_name=entry.name,
+            portal_run_name=self.recorded.portal_name(entry.name) or entry.name,
+            dataset_id=self.recorded.dataset_id(entry.name),
             split=entry.split,
             tomogram=tomogram,
-            annotations=tuple(annotations),
+            annotations=(*known, *(a for a in annotations if a.uri not in uris)),
+            notes=self.recorded.notes(entry.name),
         )
-        return RunPlan(record, (*stores, *masks), tuple(p for _, p in points))
+        return RunPlan(record, (*stores, *masks), points)
 
     def _tomograms(self, run: str, name: str) -> tuple[list[Store], FetchedTomogram | None]:
         rows = [row for row in self.rows.get(("tomograms", run), ()) if self._asked(row)]
@@ -169,7 +193,10 @@ class _Planner:
         stores = [
             self._store(row, f"tomogram-{i}", tomogram_path(name, uri)) for i, (row, uri) in enumerate(zip(rows, uris))
         ]
-        if not rows:
+        stated = self.recorded.tomogram(run)
+        if stated is not None and str(tomogram_uri(stated.uri)) in {str(uri) for uri in uris}:
+            return stores, stated
+        if not rows or (stated is None and run in self.recorded.fetched):
             return stores, None
         first = FetchedTomogram(uri=str(uris[0]), id=_id(rows[0], "portal_tomogram_id"), chosen_by="the manifest")
         return stores, first
@@ -198,22 +225,39 @@ class _Planner:
         size = sum(size for _, size, _ in files) if files else None
         return Store(join(self.manifest.base, url), size, key, path, files=tuple(files) if files else None)
 
-    def _points(self, row: Row) -> tuple[Row, PointsFile]:
+    def _all_points(self, run: str) -> tuple[tuple[PointsFile, ...], list[FetchedAnnotation]]:
+        points, annotations = [], []
+        for row in self.rows.get(("picks", run), ()):
+            if self._wanted(row):
+                file = self._points(row)
+                known = [a for a in self.recorded.annotations.get(run, ()) if plain_uri(a.uri) == str(file.uri)]
+                annotation = self._annotation(row, str(file.uri), file.address, "Point")
+                # the count and hash of a file that several became aren't those of any
+                url = file.address if len(known) > 1 else known[0].url if known else annotation.url
+                points.append(replace(file, annotation=url))
+                annotations.append(annotation)
+        return tuple(points), annotations
+
+    def _points(self, row: Row) -> PointsFile:
         uri = picks_uri(f"{row.get('object_name')}:{row.get('user_id')}/{row.get('session_id')}", output=True)
         url = row.get("url", "")
-        ((_, size, _),) = self.hashes.get(url) or [("", None, None)]
+        files = self.hashes.get(url) or [("", None, None)]
+        if len(files) > 1 or files[0][0]:
+            raise FormatError(f"picks at {url!r}, which is a folder")
         in_voxels = url.endswith(".ndjson")
-        return row, PointsFile(
+        return PointsFile(
             address=join(self.manifest.base, url),
-            size=size,
+            size=files[0][1],
             key=f"{uri.user}_{uri.session}_{uri.object}.{'ndjson' if in_voxels else 'json'}",
             uri=uri,
             spacing=_spacing(row) if in_voxels else None,
             oriented=None,
-            sha256=row.get("sha256") or None,
+            annotation=url,
+            sha256=row.get("sha256") or files[0][2],
         )
 
     def _annotation(self, row: Row, uri: str, address: str, shape: str) -> FetchedAnnotation:
+        """Of what the manifest says no more: without any records at all, it counts as a reference."""
         return FetchedAnnotation(
             uri=uri,
             object=row.get("object_name") or row.get("name") or "",
@@ -222,7 +266,7 @@ class _Planner:
             url=address if is_remote(address) else row.get("url", ""),
             portal_object_name=row.get("portal_object_name") or None,
             shape_type=shape,
-            reference=True,
+            reference=not self.recorded.complete,
         )
 
     def _wanted(self, row: Row, column: str = "object_name") -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,7 +17,7 @@ from copick_tools.data.portal.planning import Target, plan_run
 from copick_tools.data.portal.records import describe_runs, describe_sources
 from copick_tools.data.portal.runs import Found, Ids, Listed, runs_by_id, runs_of_task
 from copick_tools.data.project import ProjectObject, open_project, project_objects
-from copick_tools.data.provenance import read_records
+from copick_tools.data.provenance import known_runs
 from copick_tools.data.uris import names_segmentation, picks_uri, segmentation_uri
 from copick_tools.errors import NotFoundError, PopsicleError, UsageError, nearest
 from copick_tools.recipes.provenance import Source, SourceDataset
@@ -54,7 +55,10 @@ def plan_portal(request: Request, out: Path, portal: Portal, listed: Sequence[Li
     found = runs_of_task(portal, task, listed) if task else runs_by_id(portal, request.ids)
     rows = sorted(found.runs.values(), key=lambda run: _order(task, found, run))
     names = run_names(((run.id, run.dataset_id, run.name) for run in rows), _known_names(out))
+    if task is not None and listed is None:
+        _compare_with_stated(task, found, request.split)
     chosen = _chosen(request, rows, found, names)
+    _tell_renamed(chosen, names)
     datasets, depositions = describe_sources(portal, {run.dataset_id for run in chosen}, found.depositions)
     target = _target(request, found)
     outcome = _plan_all(portal, chosen, found, names, target, datasets)
@@ -72,6 +76,26 @@ def plan_portal(request: Request, out: Path, portal: Portal, listed: Sequence[Li
     )
 
 
+def _compare_with_stated(task: Task, found: Found, split: str | None) -> None:
+    """Say where the portal has another number of runs than the paper states."""
+    counts = Counter(found.splits.values())
+    odd = [
+        f"{name} {counts[name]} of {entry.runs}"
+        for name, entry in task.splits.items()
+        if entry.runs is not None and counts[name] not in (0, entry.runs) and split in (None, name)
+    ]
+    if odd:
+        log.warning("the portal has other numbers of runs than task %s states: %s", task.name, ", ".join(odd))
+
+
+def _tell_renamed(runs: Sequence[Any], names: Mapping[int, str]) -> None:
+    """Say which runs are called otherwise than on the portal."""
+    renamed = [f"{run.name!r} is {names[run.id]}" for run in runs if run.name != names[run.id]]
+    if renamed:
+        more = f" … ({len(renamed)} in all)" if len(renamed) > 3 else ""
+        log.info("runs called otherwise than on the portal: %s%s", ", ".join(renamed[:3]), more)
+
+
 def _order(task: Task | None, found: Found, run: Any) -> tuple[int, int, Any]:
     """By split as the task orders them, by dataset, by name."""
     splits = list(task.splits) if task else []
@@ -81,10 +105,7 @@ def _order(task: Task | None, found: Found, run: Any) -> tuple[int, int, Any]:
 
 def _known_names(out: Path) -> dict[int, str]:
     """What runs are called that are in the project already."""
-    if not (out / "copick.json").is_file():
-        return {}
-    records = read_records(open_project(out))
-    return {record.portal_run_id: run for run, record in records.items() if record.portal_run_id is not None}
+    return known_runs(out) if (out / "copick.json").is_file() else {}
 
 
 def _chosen(request: Request, rows: list[Any], found: Found, names: Mapping[int, str]) -> list[Any]:
@@ -134,13 +155,14 @@ def _target(request: Request, found: Found) -> Target:
         request.voxel_spacing or task.voxel_spacing,
         task.tomo_types,
         found.depositions,
+        "masks" if names_segmentation(task.reference) else "points",
     )
     labels = {entry.name: entry.label for entry in task.objects}
     if names_segmentation(task.reference):
         uri = segmentation_uri(task.reference)
-        return Target(wanted, uri.user, uri.session, uri.name if uri.kind == "multilabel" else None, labels, True)
+        return Target(wanted, uri.user, uri.session, uri.name if uri.kind == "multilabel" else None, labels)
     picks = picks_uri(task.reference)
-    return Target(wanted, picks.user, picks.session, None, labels, True)
+    return Target(wanted, picks.user, picks.session, None, labels)
 
 
 @dataclass(frozen=True)
@@ -216,4 +238,7 @@ def _project_objects(met: Mapping[str, _Met], radii: Mapping[str, float], out: P
             raise UsageError(f"{len(met)} objects are more than there are labels (254)", "choose some with --objects")
         color = (*PALETTE[(label - 1) % len(PALETTE)], 255)
         objects.append(ProjectObject(name, label, radii.get(name), met[name].particle, color, met[name].identifier))
+    sizeless = [entry.name for entry in objects if entry.is_particle and entry.radius is None]
+    if sizeless:
+        log.info("no radius is known of %s: --radius OBJECT=ANGSTROM", ", ".join(sizeless))
     return objects

@@ -10,11 +10,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from copick_tools.data.manifests.places import put_copy
+from copick_tools.data.manifests.reading import FOLDER, METADATA, Manifest
 from copick_tools.data.portal.client import Portal
 from copick_tools.data.project import Project, create_streamed
 from copick_tools.data.remote.address import is_remote
 from copick_tools.data.remote.download import Downloader
-from copick_tools.data.remote.manifest import Manifest, read_manifest
+from copick_tools.data.remote.manifest import read_manifest
 from copick_tools.data.splits import publish_splits
 from copick_tools.errors import PopsicleError, UsageError
 from copick_tools.workflows.fetch import FetchPlan
@@ -31,7 +33,7 @@ def plan_fetch(request: Request, croissant: str | None, out: Path) -> FetchPlan:
     croissant: a manifest; ``none``: not even the task's own. With a portal task it says which runs there are and in
     which splits, and the portal has the data; without, its data are fetched.
     """
-    out = out.expanduser().absolute()
+    out = Path(os.path.abspath(out.expanduser()))
     with tempfile.TemporaryDirectory(prefix="popsicle-") as room:
         manifest = _manifest(request, croissant, Path(room))
         if manifest is None:
@@ -75,7 +77,7 @@ def stream(request: Request, croissant: str | None, out: Path) -> Project:
 
     Raises UsageError (``out`` holds another project), NotFoundError, PopsicleError.
     """
-    out = out.expanduser().absolute()
+    out = Path(os.path.abspath(out.expanduser()))
     if croissant not in (None, "none") and not _is_of_portal(request):
         return _stream_manifest(request, str(croissant), out)
     plan = plan_fetch(request, croissant, out)
@@ -92,19 +94,21 @@ def stream(request: Request, croissant: str | None, out: Path) -> Project:
 
 def _stream_manifest(request: Request, croissant: str, out: Path) -> Project:
     """The manifest itself is copied into the project, for copick can't read one that is elsewhere; its data aren't."""
-    room = out / ".popsicle" / "croissant" / "Croissant"
-    with Downloader(TABLE_WORKERS) as downloader:
-        manifest = read_manifest(croissant, room, downloader)
-    document = _with_tables_beside(manifest)
-    (room / "metadata.json").write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
-    settings: dict[str, Any] = {
-        "config_type": "mlcroissant",
-        "croissant_url": str(room / "metadata.json"),
-        "croissant_base_url": manifest.base,
-        "static_fs_args": {"anon": True} if manifest.base.startswith("s3://") else {},
-    }
-    name = str(manifest.document.get("name") or "croissant")
-    project = create_streamed(out, name, manifest_objects(manifest), f"streamed from {manifest.address}", settings)
+    folder = out / ".popsicle" / "croissant" / FOLDER
+    with tempfile.TemporaryDirectory(prefix="popsicle-") as temporary:
+        room = Path(temporary)
+        with Downloader(TABLE_WORKERS) as downloader:
+            manifest = read_manifest(croissant, room, downloader)
+        document = _with_tables_beside(manifest)
+        (room / METADATA).write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
+        settings: dict[str, Any] = {
+            "config_type": "mlcroissant",
+            "croissant_url": str(folder / METADATA),
+            "croissant_base_url": manifest.base,
+            "static_fs_args": {"anon": True} if manifest.base.startswith("s3://") else {},
+        }
+        name, said = str(manifest.document.get("name") or "croissant"), f"streamed from {manifest.address}"
+        project = create_streamed(out, name, manifest_objects(manifest), said, settings, lambda: put_copy(folder, room))
     publish_splits(project, {entry.name: entry.split for entry in manifest.listed()})
     if not is_remote(manifest.base):
         log.info("the data are read from %s", manifest.base)

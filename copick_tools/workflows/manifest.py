@@ -10,20 +10,21 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from copick_tools.data.croissant import FOLDER, read_document, snapshot
+from copick_tools.data.croissant import snapshot
 from copick_tools.data.groups import read_groups
-from copick_tools.data.locking import locked
 from copick_tools.data.manifests import export, files, origin, tables, tasks
 from copick_tools.data.manifests.document import About, check_base_url, harden, license_url, merge_rai
-from copick_tools.data.manifests.places import METADATA, lock_path, put, staging
+from copick_tools.data.manifests.places import put, staging, writer
+from copick_tools.data.manifests.reading import FOLDER, METADATA, read_document
+from copick_tools.data.manifests.retyping import require_readable
 from copick_tools.data.project import Project
 from copick_tools.data.provenance import read_records, read_source
 from copick_tools.data.splits import read_splits
 from copick_tools.data.uris import PicksUri, SegmentationUri, TomogramUri
 from copick_tools.errors import FormatError, NotFoundError, PopsicleError, UsageError
+from copick_tools.recipes.data_results import ManifestBuild, ManifestCheck
 from copick_tools.recipes.load import load_task, task_names
 from copick_tools.recipes.provenance import RunRecord
-from copick_tools.recipes.results import ManifestBuild, ManifestCheck
 from copick_tools.recipes.task import Task
 from copick_tools.workflows.manifest_check import WORKERS, examine, still
 
@@ -73,11 +74,13 @@ def build(
         document = export.export(project.root, runs, _splits(project, runs), place / "copick")
         found = export.select(export.read_tables(place / "copick"), chosen)
         export.add_portal_ids(found, records)
+        require_readable(found)  # before everything is read
         export.hash_files(found, data, records, workers, progress)
-        groups = read_groups(project)
+        groups, source = read_groups(project), read_source(project.folder)
         if groups is not None:
             found[tables.GROUPS] = [{"run": run, "group": groups.groups[run]} for run in runs if run in groups.groups]
-        found |= origin.portal_tables(read_source(project.folder), records)
+        found |= origin.portal_tables(source, records)
+        found |= origin.fetched_tables(source, records, export.listed_uris(found))
         return _place(folder, place, harden(document, found, about), data, overwrite)
 
 
@@ -101,6 +104,7 @@ def build_task(task: Task, wanted: Wanted, *, overwrite: bool = False) -> Manife
         root = tasks.empty_root(task, place / "project")
         document = export.export(root, sorted(tasks.public_runs(task)), tasks.public_splits(task), place / "copick")
         found = export.read_tables(place / "copick") | tasks.task_tables(task)
+        require_readable(found)
         return _place(folder, place, harden(document, found, about), None, overwrite)
 
 
@@ -131,6 +135,7 @@ def _about(
         base_url=check_base_url(wanted.base_url) if wanted.base_url else None,
         part=bool(filtered) or set(runs) != set(project.run_names),
         grouped_by=groups.by if groups else (),
+        source_task=source.task if source else None,
     )
 
 
@@ -171,7 +176,7 @@ def _place(folder: Path, place: Path, made: Mapping[str, bytes], data: Path | No
         told = "; ".join(f"{finding.where}: {finding.message}" for finding in wrong[:5])
         more = f" … ({len(wrong)} in all)" if len(wrong) > 5 else ""
         raise PopsicleError(f"the manifest would not pass its own check: {told}{more}", "nothing was put in place")
-    with locked(lock_path(folder)):
+    with writer(folder):
         status, stale = _compare(folder, made, overwrite)
         if status != "unchanged":
             put(folder, staged, stale)
@@ -211,7 +216,7 @@ def _summary(folder: Path, status: Any, made: Mapping[str, bytes], checked: Mani
     return ManifestBuild(
         manifest=str(folder / METADATA),
         status=status,
-        data=document["popsicle:manifest"]["data"],
+        data=document[tables.MARK]["data"],
         runs=len(rows[tables.RUNS]),
         splits=splits,
         files=len(listed),

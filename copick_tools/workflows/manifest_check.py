@@ -6,17 +6,18 @@ from collections.abc import Callable, Iterable, Iterator
 from itertools import chain
 from pathlib import Path
 
-from copick_tools.data.croissant import find_manifest, snapshot
+from copick_tools.data.croissant import snapshot
 from copick_tools.data.manifests import leaks, tables
 from copick_tools.data.manifests.assignments import check_splits
 from copick_tools.data.manifests.files import Progress
 from copick_tools.data.manifests.hashes import Count, check_files, check_urls
 from copick_tools.data.manifests.opening import check_opens
-from copick_tools.data.manifests.structure import check_distribution, check_records, check_structure, urlsplit_scheme
+from copick_tools.data.manifests.reading import base_of, find_manifest
+from copick_tools.data.manifests.structure import check_distribution, check_records, check_structure
 from copick_tools.data.manifests.subject import Subject, error, parse, read_tables
 from copick_tools.data.project import local_path
 from copick_tools.errors import FormatError, NotFoundError, PopsicleError
-from copick_tools.recipes.results import ManifestCheck, ManifestFinding
+from copick_tools.recipes.data_results import ManifestCheck, ManifestFinding
 
 WORKERS = 4
 
@@ -65,14 +66,9 @@ def _find_data(subject: Subject) -> Path | None:
     """Where the data of a manifest lie on this machine; None: elsewhere."""
     if subject.mark.get("data") in ("elsewhere", "none"):
         return None
-    parent = subject.manifest.parent.parent
-    base = subject.document.get("copick:baseUrl")
-    if subject.mark.get("data") == "beside" or not isinstance(base, str) or not base:
-        return parent
-    if urlsplit_scheme(base) in ("", "file", "local"):
-        told = local_path(base)
-        return told if told is not None and told.is_dir() else parent
-    return None
+    if subject.mark.get("data") == "beside":
+        return subject.manifest.parent.parent
+    return local_path(base_of(subject.document, str(subject.manifest)))
 
 
 def _check_leaks(subject: Subject) -> Iterator[ManifestFinding]:

@@ -11,12 +11,13 @@ from typing import Literal
 import numpy as np
 
 from copick_tools.data.groups import NONE, Groups, Known, known_of_runs, read_groups, write_groups
-from copick_tools.data.lists import published_splits, shown
+from copick_tools.data.lists import shown
 from copick_tools.data.project import Project
+from copick_tools.data.published import published_splits
 from copick_tools.data.splits import read_splits, write_splits
 from copick_tools.errors import NotFoundError, PopsicleError, UsageError
 from copick_tools.metrics.stratify import Unreachable, by_shares, by_sizes
-from copick_tools.recipes.results import SplitResult
+from copick_tools.recipes.data_results import SplitResult
 from copick_tools.recipes.task import Task
 from copick_tools.types import Floats, Integers
 from copick_tools.workflows.content import Content, count, find_reference

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from copick_tools.data.groups import NONE, Groups, Known, tie, values_of
+from copick_tools.data.groups import NONE, Groups, Known, tie, torn, values_of
 
 SURE = ("specimen", "grid")
 """Keys that tie runs wherever they are known."""
@@ -53,16 +53,12 @@ def choose_groups(runs: Sequence[str], known: Known, keys: Sequence[str], splits
 
 def check_leaks(splits: Mapping[str, Sequence[str]], groups: Groups) -> str | None:
     """What says which group is in several splits, and by which runs; None where none is."""
-    where: dict[str, dict[str, list[str]]] = {}
-    for split, members in splits.items():
-        for run in members:
-            where.setdefault(groups.groups.get(run, run), {}).setdefault(split, []).append(run)
-    torn = {group: found for group, found in where.items() if len(found) > 1}
-    if not torn:
+    leaks = torn({run: split for split, members in splits.items() for run in members}, groups.groups)
+    if not leaks:
         return None
-    group, found = next(iter(sorted(torn.items())))
+    group, found = next(iter(sorted(leaks.items())))
     places = ", ".join(f"{split} ({', '.join(members[:3])})" for split, members in found.items())
-    more = f"; so are {len(torn) - 1} others" if len(torn) > 1 else ""
+    more = f"; so are {len(leaks) - 1} others" if len(leaks) > 1 else ""
     return f"group '{group}' (by {', '.join(groups.by) or 'run'}) is in {places}{more}"
 
 

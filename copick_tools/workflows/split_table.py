@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 
-from copick_tools.recipes.results import SplitObject, SplitPart
+from copick_tools.recipes.data_results import SplitObject, SplitPart
 from copick_tools.workflows.content import Content
 
 

@@ -14,7 +14,7 @@ from copick_tools.data.manifests import document, files, leaks
 from copick_tools.data.manifests.hashes import is_inside
 from copick_tools.data.project import open_project
 from copick_tools.errors import FormatError, NotFoundError, UsageError
-from copick_tools.recipes.results import ManifestBuild
+from copick_tools.recipes.data_results import ManifestBuild
 
 
 @pytest.fixture
@@ -70,6 +70,7 @@ class TestTexts:
             "local://project",
             r"C:\Users\jane",
             "D:/data",
+            "E:/em/x",
             r"\\server\share",
             "made in /data/run1/ today",
             "~jane/data",
@@ -90,6 +91,8 @@ class TestTexts:
             "GO:0005737",
             "10.1101/2024.11.04.621686",
             "3 / 4 of them",
+            "C:/N ratio",
+            "the C:/N/P of it",
             "popsicle/files",
         ],
     )
@@ -222,6 +225,68 @@ BUILD = """
         built = build(project, project.run_names, Wanted(name=sys.argv[2], license="CC0-1.0"), overwrite=True)
         assert built.runs == 3
 """
+
+
+class TestSnapshot:
+    """Where there is no lock a builder may begin while we copy."""
+
+    def test_tables_of_two_states_are_copied_again(self, built, monkeypatch):
+        (built.sidecar / "manifest.lock").unlink()
+        folder, copies = built.folder / "Croissant", []
+        old = (folder / "runs.csv").read_bytes()
+        real = croissant._copy
+
+        def copy(manifest, place):
+            copies.append(place)
+            (folder / "runs.csv").write_bytes(b"name,portal_run_id,split\n" if len(copies) < 3 else old)
+            if len(copies) == 2:
+                (folder / "runs.csv").write_bytes(b"name,portal_run_id,split\nTS_1,,\n")
+            return real(manifest, place)
+
+        monkeypatch.setattr(croissant, "_copy", copy)
+        assert len(croissant.open_croissant(built.folder).runs) == 3
+        assert len(copies) == 3
+
+    def test_tables_that_stay_wrong_are_not_waited_for(self, built, monkeypatch):
+        (built.folder / "Croissant" / "runs.csv").write_text("name,portal_run_id,split\nTS_1,,\n")
+        copies = []
+        real = croissant._copy
+        monkeypatch.setattr(croissant, "_copy", lambda *paths: copies.append(paths) or real(*paths))
+        with pytest.raises(FormatError, match="Hash"):
+            croissant.open_croissant(built.folder)
+        assert len(copies) == 2
+
+
+def test_four_build_outside_of_any_project_at_once(project, tmp_path):
+    """The lock comes and goes with them."""
+    script = """
+        import sys
+        from pathlib import Path
+        from copick_tools.data.project import open_project
+        from copick_tools.workflows.manifest import Wanted, build
+        for number in range(3):
+            project = open_project(sys.argv[1])
+            wanted = Wanted(out=Path(sys.argv[2]), name=f"{sys.argv[3]}-{number}", license="CC0-1.0")
+            assert build(project, project.run_names, wanted, overwrite=True).runs == 3
+    """
+    running = [
+        subprocess.Popen(
+            [
+                sys.executable,
+                "-c",
+                textwrap.dedent(script),
+                str(project.folder),
+                str(tmp_path / "out" / "m"),
+                str(name),
+            ],
+            stderr=subprocess.PIPE,
+        )
+        for name in range(4)
+    ]
+    failed = [error.decode() for process in running if (error := process.communicate()[1]) and process.returncode]
+    assert failed == []
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["m"]
+    assert not [path for path in (tmp_path / "out" / "m").iterdir() if path.name.startswith(".")]
 
 
 def test_eight_load_while_two_build(built, popsicle):

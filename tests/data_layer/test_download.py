@@ -3,6 +3,7 @@
 import hashlib
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -307,8 +308,7 @@ def test_no_more_at_once_than_workers(portal, put, tmp_path):
     portal.delay = 0.02
     remotes = [put(bytes([number]) * 100, f"many/{number}") for number in range(40)]
     with Downloader(5) as downloader:
-        futures = [downloader.start(r, tmp_path / "many" / r.path, Moves()) for r in remotes]
-        done = [future.result() for future in futures]
+        done = downloader.many([(r, tmp_path / "many" / r.path) for r in remotes], Moves())
     assert [d.path.read_bytes() for d in done] == [bytes([number]) * 100 for number in range(40)]
     assert 2 <= portal.max_in_flight <= 5
 
@@ -318,8 +318,7 @@ def test_connections_are_used_again(portal, put, tmp_path):
     seen = set()
     portal.on_request = lambda request: seen.add(threading.get_ident())
     with Downloader(2) as downloader:
-        for future in [downloader.start(r, tmp_path / r.path, Moves()) for r in remotes]:
-            future.result()
+        downloader.many([(r, tmp_path / r.path) for r in remotes], Moves())
     assert len(seen) <= 4  # a thread of the server for each connection
 
 
@@ -333,8 +332,8 @@ def test_progress_sums_to_the_size_whatever_happens(portal, put, tmp_path):
     portal.short(path="many/8$", times=1)
     moves = Moves()
     with Downloader(4) as downloader:
-        for future in [downloader.start(r, tmp_path / r.path, moves) for r in remotes]:
-            assert future.result().sha256 == hashlib.sha256(content).hexdigest()
+        for done in downloader.many([(r, tmp_path / r.path) for r in remotes], moves):
+            assert done.sha256 == hashlib.sha256(content).hexdigest()
     assert sum(moves) == 12 * 50_000
 
 
@@ -351,8 +350,9 @@ def test_stop_ends_quickly(portal, put, content, target, fault, monkeypatch):
         monkeypatch.setattr(download, "LONGEST_WAIT", 60.0)
         portal.fail(503, retry_after=60)
     begin = time.monotonic()
-    with Downloader(2) as downloader:
-        future = downloader.start(put(content), target, Moves())
+    remote = put(content)
+    with Downloader(2) as downloader, ThreadPoolExecutor(1) as aside:
+        future = aside.submit(downloader.get, remote, target, Moves())
         assert started.wait(5)
         downloader.stop()
         with pytest.raises(Cancelled):
@@ -361,13 +361,15 @@ def test_stop_ends_quickly(portal, put, content, target, fault, monkeypatch):
     assert not target.exists()
 
 
-def test_leaving_gives_up_what_has_not_begun(portal, put, content, tmp_path):
-    portal.slow(rate=500_000)
-    remotes = [put(content, f"many/{number}") for number in range(30)]
-    with Downloader(2) as downloader:
-        futures = [downloader.start(r, tmp_path / r.path, Moves()) for r in remotes]
-    assert sum(future.cancelled() for future in futures) >= 26
-    assert len(portal.requests()) <= 4
+def test_one_that_fails_ends_the_others(portal, put, content, tmp_path):
+    portal.slow(rate=100_000, path="many/[1-9]")
+    portal.fail(404, path="many/0$")
+    remotes = [put(content, f"many/{number}") for number in range(200)]
+    begin = time.monotonic()
+    with Downloader(2) as downloader, pytest.raises(NotFoundError):
+        downloader.many(((r, tmp_path / r.path) for r in remotes), Moves())
+    assert time.monotonic() - begin < 3
+    assert len(portal.requests()) <= 20
 
 
 @pytest.mark.parametrize("url", ["http://127.0.0.1:1/x", "http://", "http://[::1/x"])

@@ -70,8 +70,20 @@ def test_characters_that_an_address_has_to_quote(portal):
 def test_nothing_there_and_no_such_bucket(portal):
     with pytest.raises(NotFoundError, match="nothing under"):
         listed(portal, "a/none.zarr")
-    with pytest.raises(PopsicleError, match="can't list"):
+    with pytest.raises(PopsicleError, match="can't read"):
         list(Bucket().folder("s3://another-bucket/a"))
+
+
+@pytest.mark.parametrize("address", ["s3://bad bucket!/x", "s3://b/", "ftp://b/x", "s3:///x"])
+def test_what_is_no_address(portal, address):
+    with pytest.raises(PopsicleError, match="no address in S3"):
+        list(Bucket().folder(address))
+
+
+def test_a_profile_that_is_not_there(monkeypatch):
+    monkeypatch.setenv("AWS_PROFILE", "nope")
+    with pytest.raises(PopsicleError, match="nope"):
+        Bucket().url("s3://bucket/key")
 
 
 def test_a_server_that_stumbles_is_asked_again(portal):

@@ -93,11 +93,11 @@ def test_bytes_are_the_same_each_time_whatever_the_chunks(store, tmp_path):
 def test_all_chunks_are_written(store, tmp_path):
     merge_masks([(1, store(np.zeros((70, 300, 40), np.int8)))], 10.0, tmp_path / "out.zarr")
     chunks = {name for name in files(tmp_path / "out.zarr") if not name.rpartition("/")[2].startswith(".")}
-    assert chunks == {f"0/{z}/{y}/0" for z in range(3) for y in range(2)}
+    assert chunks == {f"0/{z}/{y}/0" for z in range(2) for y in range(2)}
 
 
-def test_memory_holds_a_slab_not_the_volume(store, tmp_path, monkeypatch):
-    monkeypatch.setattr(masks, "SLAB", 8)
+def test_a_volume_of_many_chunks(store, tmp_path, monkeypatch):
+    monkeypatch.setattr(masks, "CHUNKS", (8, 4, 5))
     arrays = blobs((37, 9, 9), 2)
     pairs = [(number, store(array.astype(np.int8), str(number))) for number, array in enumerate(arrays, 1)]
     contested = merge_masks(pairs, 10.0, tmp_path / "out.zarr")

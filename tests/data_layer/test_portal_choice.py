@@ -24,9 +24,9 @@ from copick_tools.recipes.load import load_task
 
 DEPOSITIONS = (10310,)
 TASK = load_task("phantom")
-WANTED = Wanted(TASK.objects, (), None, 10.012, TASK.tomo_types, DEPOSITIONS)
+WANTED = Wanted(TASK.objects, (), None, 10.012, TASK.tomo_types, DEPOSITIONS, "points")
 ANY = Wanted(depositions=DEPOSITIONS)
-TARGET = Target(WANTED, labels={entry.name: entry.label for entry in TASK.objects}, strict=True)
+TARGET = Target(WANTED, labels={entry.name: entry.label for entry in TASK.objects})
 RIBOSOME = ("cytosolic ribosome", "GO:0022626")
 XYZ = [[1.0, 2, 3], [4, 5, 6]]
 SMALL = (8, 16, 16)
@@ -63,11 +63,11 @@ def rows_of(scene, *names):
     return describe_runs(portal, portal.find_by(cdp.Run, ids, lambda batch: [cdp.Run.id._in(batch)]))
 
 
-def choose(scene, wanted=ANY, strict=False, depositions=DEPOSITIONS):
+def choose(scene, wanted=ANY, depositions=DEPOSITIONS):
     """Tomogram id, rule, chosen annotations, notes."""
     (rows,) = rows_of(scene)
     tomogram, rule = choose_tomogram(rows, wanted, depositions)
-    chosen, notes = choose_annotations(rows, tomogram, wanted, depositions, strict)
+    chosen, notes = choose_annotations(rows, tomogram, wanted, depositions)
     return tomogram.id, rule, chosen, notes
 
 
@@ -165,14 +165,14 @@ def test_points_of_another_alignment_do_not_come(scene, run, aligned):
     assert number == first["id"]
     assert file_ids(chosen) == {elsewhere.file["id"]}
     assert not any(entry.reference for entry in chosen)
-    assert "the reference of cytosolic-ribosome lies on alignment" in notes[0]
+    assert "the reference points of cytosolic-ribosome lie on alignment" in notes[0]
 
 
 def test_a_task_takes_no_tomogram_that_its_reference_does_not_lie_on(scene, aligned):
     first, *_ = aligned
     scene.row("Tomogram", id=first["id"])["reconstructionMethod"] = "SIRT"
-    with pytest.raises(PopsicleError, match="the reference of ribosome lies on alignment"):
-        choose(scene, replace(WANTED, tomo_type="sirt-raw"), strict=True)
+    with pytest.raises(PopsicleError, match="the reference points of ribosome lie on alignment"):
+        choose(scene, replace(WANTED, tomo_type="sirt-raw"))
 
 
 def test_an_annotation_without_alignment_belongs_to_the_only_one(scene, run):
@@ -210,10 +210,34 @@ def test_masks_go_by_spacing_too(scene, run):
 
 def test_a_reference_mask_at_another_spacing_only_is_an_error_for_a_task(scene, run):
     scene.tomogram(run, 10.012, SMALL)
+    scene.points(run, *RIBOSOME, XYZ)
     scene.mask(run, *RIBOSOME, np.ones(SMALL), 4.99)
-    assert "lies on alignment" in choose(scene, WANTED)[3][0]
+    assert "the reference masks of ribosome" in choose(scene, WANTED)[3][0]
     with pytest.raises(PopsicleError, match="at 4.99 A"):
-        choose(scene, WANTED, strict=True)
+        choose(scene, replace(WANTED, kind="masks"))
+
+
+def test_a_mask_is_merged_whatever_other_shapes_its_annotation_has(scene, run):
+    scene.tomogram(run, 10.012, SMALL)
+    mask = scene.mask(run, *RIBOSOME, np.ones(SMALL), 10.012)
+    other = scene.mask(run, *RIBOSOME, np.ones(SMALL), 10.012)
+    other.shape["shapeType"] = "InstanceSegmentationMask"
+    scene.points(run, *RIBOSOME, XYZ)
+    target = replace(TARGET, wanted=replace(WANTED, kind="masks"), merged="all")
+    plan = plan_run(rows_of(scene)[0], "TS_1", None, target, 10310)
+    assert [store.key for store in plan.merge.masks] == [f"{mask.file['id']}.zarr"]
+    assert [entry.uri.object for entry in plan.points] == ["ribosome"]
+    assert {a.uri for a in plan.record.annotations if a.file_id == other.file["id"]} == {
+        "ribosome:data-portal/0@10.012?instance=true"
+    }
+
+
+def test_states_of_an_object_come_together(scene, run):
+    scene.tomogram(run, 10.012, SMALL)
+    for state in ("open", "closed"):
+        scene.points(run, *RIBOSOME, XYZ).annotation["objectState"] = state
+    plan = plan_run(rows_of(scene)[0], "TS_1", None, TARGET, 10310)
+    assert [str(entry.uri) for entry in plan.points] == ["ribosome:data-portal/0"] * 2
 
 
 def test_compartments_lie_on_the_tomogram_of_their_deposition(server):
@@ -222,7 +246,7 @@ def test_compartments_lie_on_the_tomogram_of_their_deposition(server):
     wanted = Wanted(task.objects, (), None, None, ("wbp-raw", "sirt-raw"), (10350,))
     for rows in rows_of(scene):
         tomogram, _ = choose_tomogram(rows, wanted, (10350,))
-        chosen, _ = choose_annotations(rows, tomogram, wanted, (10350,), strict=True)
+        chosen, _ = choose_annotations(rows, tomogram, wanted, (10350,))
         assert tomogram.voxel_spacing == 20
         assert {entry.object for entry in chosen if entry.reference} == set(scene.truth[rows.run.name])
 
@@ -303,7 +327,7 @@ def test_of_two_references_the_curators_choice_then_the_newer_counts(scene, run,
     assert uris(plan) == ["ribosome:data-portal/0", f"ribosome:portal-10310/{left.file['id']}"]
     (reference,) = [a for a in plan.record.annotations if a.reference]
     assert reference.file_id == made[recommended].file["id"]
-    assert plan.record.notes[0].startswith("two references of ribosome")
+    assert plan.record.notes[0].startswith("2 references of ribosome")
 
 
 def test_points_and_a_mask_of_one_object_are_both_references(scene, run):

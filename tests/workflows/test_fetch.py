@@ -1,7 +1,5 @@
 """`popsicle fetch` by command, against a local portal."""
 
-import copy
-import functools
 import hashlib
 import json
 import os
@@ -31,23 +29,9 @@ from copick_tools.recipes.results import FetchEstimate, RunsResult
 
 SHAPE = (8, 16, 16)
 TESTS = Path(__file__).parents[1]
+pytestmark = pytest.mark.usefixtures("one_schema")
 ORIENTED = {"beta-galactosidase", "ribosome", "thyroglobulin"}
 Fetched = namedtuple("Fetched", "portal scene out document")
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _one_schema():
-    """Parse the portal's schema once, not once for each command."""
-    real = functools.cache(client._Client)
-
-    def make(address):
-        made = copy.copy(real("http://127.0.0.1:1/graphql"))
-        made.url = address
-        return made
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(client, "_Client", make)
-        yield
 
 
 def use(portal, patch):
@@ -623,7 +607,8 @@ def test_verify_finds_a_flipped_byte(done, popsicle, out, name):
     content = bytearray(path.read_bytes())
     content[len(content) // 2] ^= 1
     path.write_bytes(content)
-    assert statuses(popsicle.json("fetch", "phantom", "--out", out))["TS_5_4"] == "skipped"
+    if not name.endswith(".json"):  # picks are compared at every fetch
+        assert statuses(popsicle.json("fetch", "phantom", "--out", out))["TS_5_4"] == "skipped"
     document = popsicle.json("fetch", "phantom", "--out", out, "--verify", code=1)
     assert statuses(document) == {"TS_5_4": "failed", "TS_69_2": "skipped"}
     assert path.relative_to(out).as_posix() in document["runs"][0]["error"]
@@ -876,3 +861,85 @@ def test_ctrl_c_ends_it_and_the_next_fetch_goes_on(small, popsicle, out):
     small.portal.heal()
     popsicle("fetch", "phantom", "--split", "train", "--out", out)
     assert not list(out.rglob("*.part"))
+
+
+# ---- what a portal should not say, and what it says of itself
+@pytest.mark.parametrize(
+    ("table", "column", "kind"),
+    [
+        ("Tomogram", "s3OmezarrDir", "store"),
+        ("AnnotationFile", "httpsPath", "file"),
+    ],
+)
+def test_no_file_of_this_machine_is_read_for_a_portal(small, popsicle, out, tmp_path, table, column, kind):
+    secret = tmp_path / "secret.zarr"
+    secret.mkdir()
+    (secret / "0").write_text("mine")
+    row = next(row for row in small.portal.rows[table] if row.get(column))
+    row[column] = str(secret if kind == "store" else secret / "0")
+    row["processing"] = "denoised"
+    document = popsicle.json("fetch", "phantom", "--out", out, "--trust-listing", code=1)
+    assert "which is no server's" in " ".join(run["error"] or "" for run in document["runs"])
+    assert b"mine" not in files(out).values()
+
+
+def test_an_answer_without_data_is_a_friendly_error(small, popsicle, out, monkeypatch):
+    monkeypatch.setattr(client, "FIRST_PAUSE", 0.01)
+    monkeypatch.setattr(client, "LONGEST_PAUSE", 0.01)
+
+    def nothing(*_):
+        raise AssertionError("Transport returned an ExecutionResult without data or errors")
+
+    monkeypatch.setattr("cryoet_data_portal.Run.find", nothing)
+    assert "doesn't answer" in failed(popsicle("fetch", "phantom", "--out", out, code=1))
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["--dataset-id", 99999999999999999999],
+        ["--run-id", 2**31],
+        ["phantom", "--radius", "ribosome=100"],
+        ["phantom", "--voxel-spacing", "nan"],
+    ],
+)
+def test_more_wrong_usage(small, popsicle, out, arguments):
+    assert "Traceback" not in popsicle("fetch", *arguments, "--out", out, code=2).output
+    assert not out.exists()
+
+
+def test_other_numbers_than_stated_and_points_outside_are_noted(small, popsicle, out):
+    annotation, other = small.portal.rows["Annotation"][:2]
+    annotation["objectCount"] = 99
+    (shape,) = [row for row in small.portal.rows["AnnotationShape"] if row["annotationId"] == other["id"]]
+    (file,) = [row for row in small.portal.rows["AnnotationFile"] if row["annotationShapeId"] == shape["id"]]
+    path = small.portal.folder / file["s3Path"].removeprefix("s3://")
+    path.write_text(path.read_text() + '{"type": "point", "location": {"x": 900, "y": 1, "z": 1}}\n')
+    file["fileSize"] = path.stat().st_size
+    words = popsicle("fetch", "phantom", "--out", out).stderr
+    assert "the portal states 99 objects" in words
+    assert "1 of " in words
+    assert "points lie outside of the tomogram" in words
+
+
+def test_a_tomogram_that_is_no_volume_fails_its_run(small, popsicle, out):
+    row = small.row("Tomogram", runId=small.runs["TS_5_4"]["id"], processing="denoised")
+    (small.portal.folder / row["s3OmezarrDir"].removeprefix("s3://") / ".zattrs").write_text("{")
+    document = popsicle.json("fetch", "phantom", "--out", out, "--trust-listing", code=1)
+    assert statuses(document) == {"TS_5_4": "failed", "TS_69_2": "done"}
+    assert "no OME-Zarr volume" in document["runs"][0]["error"]
+
+
+def test_a_streamed_project_is_one_document(shared, popsicle, out):
+    document = RunsResult.model_validate(popsicle.json("fetch", "phantom", "--stream", "--split", "val", "--out", out))
+    assert document.output == str(out / "copick.json")
+    assert len(document.runs) == 1
+
+
+def test_many_depositions_need_no_more_requests(small, popsicle, out):
+    wanted = [argument for number in (10310, 10301, 10314, 10300) for argument in ("--deposition-id", number)]
+    small.portal.rows["Deposition"] += [
+        {**small.portal.rows["Deposition"][0], "id": number} for number in (10301, 10314, 10300)
+    ]
+    popsicle("fetch", *wanted, "--out", out, "--dry-run")
+    assert len(small.portal.requests("graphql")) <= 20

@@ -10,12 +10,13 @@ import pytest
 from conftest import Popsicle, make_project
 
 from copick_tools.data import croissant, groups
-from copick_tools.data.manifests import origin
+from copick_tools.data.manifests import export, origin
 from copick_tools.data.project import write_text
 from copick_tools.data.provenance import add_source, write_record
 from copick_tools.data.splits import read_splits, write_splits
 from copick_tools.data.uris import PicksUri
 from copick_tools.data.write import write_picks
+from copick_tools.recipes.data_results import ManifestBuild, ManifestChecks
 from copick_tools.recipes.load import load_task
 from copick_tools.recipes.provenance import (
     FetchedAnnotation,
@@ -26,7 +27,6 @@ from copick_tools.recipes.provenance import (
     SourceDataset,
     SourceDeposition,
 )
-from copick_tools.recipes.results import ManifestBuild, ManifestChecks
 from copick_tools.types import Points
 
 ROOT = Path(__file__).parents[2]
@@ -229,12 +229,47 @@ class TestBuild:
         build()
         assert list(left.parent.iterdir()) == []
 
-    def test_names_that_readers_take_for_numbers(self, popsicle, tmp_path):
+    @pytest.mark.parametrize("name", ["007", "1e5", "NA", "null", "true"])
+    def test_names_that_readers_take_for_something_else(self, popsicle, tmp_path, name, monkeypatch):
         project = make_project(tmp_path / "p", runs=1)
+        (project.folder / "ExperimentRuns" / "TS_1").rename(project.folder / "ExperimentRuns" / name)
+        write_splits(project, {})
+        monkeypatch.setattr(export, "hash_files", None)  # it is said before anything is read
+        refused = popsicle("manifest", "build", "-c", project.config, *LICENSED, code=1).stderr
+        assert f"runs.csv would not be read as it is by mlcroissant and copick: name '{name}' (line 2) as" in refused
+        assert "rename the run" in refused
+
+    def test_a_name_among_others_is_text(self, popsicle, tmp_path, check):
+        project = make_project(tmp_path / "p", runs=2)
         (project.folder / "ExperimentRuns" / "TS_1").rename(project.folder / "ExperimentRuns" / "007")
         write_splits(project, {})
-        refused = popsicle("manifest", "build", "-c", project.config, *LICENSED, code=1).stderr
-        assert "007" in refused
+        groups.write_groups(project, groups.Groups(by=("grid",), groups={"007": "g"}))
+        popsicle("manifest", "build", "-c", project.config, *LICENSED)
+        assert check(project.folder).findings == []
+
+    def test_groups_that_readers_take_for_numbers(self, build, project, check):
+        import mlcroissant
+
+        known = {"TS_1": "01", "TS_2": "1", "TS_3": "NA"}
+        groups.write_groups(project, groups.Groups(by=("grid",), groups=known))
+        build()
+        folder = project.folder / "Croissant"
+        assert check(folder).findings == []
+        records = mlcroissant.Dataset(str(folder / "metadata.json")).records("popsicle/groups")
+        read = {r["popsicle/groups/run"].decode(): r["popsicle/groups/group"].decode() for r in records}
+        assert read == known
+        (folder / "groups.csv").write_text((folder / "groups.csv").read_text().replace("TS_2,'1", "TS_2,'01"))
+        rehash(folder)
+        assert any("group '01' leaks" in text for text in errors(check(folder, wrong=True)))
+
+    def test_nothing_is_left_beside_a_manifest(self, build, project, popsicle, tmp_path):
+        (tmp_path / "shelf").mkdir()
+        build("--out", tmp_path / "shelf" / "a")
+        popsicle("manifest", "build", "--task", "phantom", "--out", tmp_path / "shelf" / "b")
+        build("--out", tmp_path / "shelf" / "c", "--description", "from /home/jane/raw", code=1)
+        build("--out", tmp_path / "shelf" / "d" / "e", "--picks", "nobody:*/*", code=1)
+        assert sorted(path.name for path in (tmp_path / "shelf").iterdir()) == ["a", "b"]
+        assert not [path for path in (tmp_path / "shelf").rglob("*") if path.name.startswith(".")]
 
     def test_elsewhere(self, build, project, check, tmp_path):
         made = build("--out", tmp_path / "published")
@@ -253,7 +288,7 @@ class TestBuild:
 def fetched(project):
     """The project as if run TS_1 and TS_2 were fetched."""
     picks = "ExperimentRuns/TS_1/Picks/truth_0_ribosome.json"
-    from copick_tools.data.manifests.files import digest
+    from copick_tools.data.hashing import digest
 
     known = digest(project.folder / picks)
     common = {"reference": True, "shape_type": "Point", "method_type": "hybrid", "ground_truth_status": True}
@@ -303,6 +338,19 @@ class TestOrigin:
         assert ribosome["portal_object_name"] == "cytosolic ribosome"
         assert table(folder / "segmentations.csv")[0]["portal_annotation_file_id"] == "60;70"
         assert table(folder / "portal_runs.csv")[0]["portal_dataset_id"] == "10440"
+        ids = [
+            r["copick/runs/portal_run_id"]
+            for r in mlcroissant.Dataset(str(folder / "metadata.json")).records("copick/runs")
+        ]
+        assert ids == [16463, None, None]  # not 16463.0
+        assert croissant.open_croissant(folder).index.runs_by_name["TS_1"]["portal_run_id"] == 16463
+        assert table(folder / "fetched_runs.csv")[0]["tomogram"] == "wbp@10"
+        annotations = table(folder / "annotations.csv")
+        assert [(a["uri"], a["object"], a["portal_annotation_file_id"], a["reference"]) for a in annotations] == [
+            ("ribosome:truth/0", "ribosome", "50", "true"),
+            ("truth:truth/0@10?multilabel=true", "ribosome", "60", "true"),
+            ("truth:truth/0@10?multilabel=true", "apo-ferritin", "70", "true"),
+        ]
         assert table(folder / "portal_depositions.csv")[0]["url"] == f"{origin.PORTAL}/depositions/10310"
         metadata = mlcroissant.Dataset(str(folder / "metadata.json")).metadata
         assert metadata.license == ["https://creativecommons.org/publicdomain/zero/1.0/"]
@@ -346,6 +394,16 @@ class TestCheck:
             assert any(text.startswith(f"{name}: ") for text in found), (name, found)
             path.write_bytes(good)
         assert check(folder).findings == []
+
+    def test_cells_that_readers_take_for_something_else(self, published, check):
+        folder = published / "Croissant"
+        text = (folder / "picks.csv").read_text()
+        (folder / "picks.csv").write_text(text.replace(",truth,0,", ",truth,00,"))
+        rehash(folder)
+        found = [told for told in errors(check(folder, wrong=True)) if "by mlcroissant" in told or "so are" in told]
+        assert found[0].startswith("picks.csv: line 2, session_id: '00' is read as '0' by mlcroissant")
+        assert len(found) == 4
+        assert found[3] == "picks.csv: so are 3 other cells"
 
     def test_lost_truncated_and_foreign_files(self, published, check):
         store = next(published.rglob("wbp.zarr"))

@@ -17,8 +17,8 @@ from copick_tools.data.splits import read_splits, runs, write_splits
 from copick_tools.data.uris import PicksUri, SegmentationUri
 from copick_tools.data.write import write_picks, write_segmentation
 from copick_tools.errors import FormatError, NotFoundError, PopsicleError, UsageError
+from copick_tools.recipes.data_results import SplitResult
 from copick_tools.recipes.provenance import RunRecord, Source, SourceDataset
-from copick_tools.recipes.results import SplitResult
 from copick_tools.types import Points
 from copick_tools.workflows.split import FRACTIONS, SplitRequest, split
 
@@ -248,6 +248,9 @@ def test_segmentations_count_voxels_block_by_block(popsicle, twelve):
     assert sum(part.objects["ribosome"].amount for part in result.splits.values()) == 4 * plane
 
 
+DOCUMENT = {"@context": {}, "name": "toy", "distribution": [{"@type": "cr:FileObject", "contentUrl": "runs.csv"}]}
+
+
 def published(folder, name, rows):
     """A published list of (run, split) in one of its forms."""
     if name == "list.json":
@@ -256,7 +259,7 @@ def published(folder, name, rows):
             splits.setdefault(part, []).append(run)
         (folder / name).write_text(json.dumps(splits))
     elif name == "metadata.json":
-        (folder / name).write_text('{"@context": {}, "name": "toy"}')
+        (folder / name).write_text(json.dumps(DOCUMENT))
         with (folder / "runs.csv").open("w", newline="") as file:
             csv.writer(file).writerows([("name", "portal_run_id", "split"), *((run, "", part) for run, part in rows)])
     else:
@@ -289,11 +292,22 @@ def test_published_lists(twelve, tmp_path, name):
 
 def test_runs_are_found_by_portal_id(twelve, tmp_path):
     fetched(twelve, dict.fromkeys(twelve.run_names, 1))
-    (tmp_path / "metadata.json").write_text('{"@context": {}}')
+    (tmp_path / "metadata.json").write_text(json.dumps(DOCUMENT))
     rows = "".join(f"{1000 + n},{1000 + n},{'train' if n else 'test'}\n" for n in range(12))
     (tmp_path / "runs.csv").write_text("name,portal_run_id,split\n" + rows)
     split(twelve, SplitRequest(source=tmp_path / "metadata.json"))
     assert read_splits(twelve)["test"] == ["r00"]
+
+
+def test_a_croissant_whose_table_is_another(twelve, tmp_path):
+    source = published(tmp_path, "metadata.json", [(run, "train") for run in twelve.run_names])
+    entry = {**DOCUMENT["distribution"][0], "sha256": "0" * 64}
+    source.write_text(json.dumps({**DOCUMENT, "distribution": [entry]}))
+    with pytest.raises(FormatError, match="sha256 differs"):
+        split(twelve, SplitRequest(source=source))
+    source.write_text(json.dumps({**DOCUMENT, "distribution": []}))
+    with pytest.raises(NotFoundError, match="no table runs.csv"):
+        split(twelve, SplitRequest(source=source))
 
 
 def test_leaks_of_published_lists(twelve, metadata, tmp_path):

@@ -7,9 +7,10 @@ from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
+from copick_tools.data.groups import torn
 from copick_tools.data.manifests import tables as t
 from copick_tools.data.manifests.subject import Subject, error
-from copick_tools.recipes.results import ManifestFinding
+from copick_tools.recipes.data_results import ManifestFinding
 
 _SHOWN = 5
 
@@ -52,16 +53,16 @@ def _check_names(subject: Subject, used: set[str]) -> Iterator[ManifestFinding]:
 
 def _check_groups(subject: Subject, split_of: dict[str, str]) -> Iterator[ManifestFinding]:
     """No group has runs in two splits."""
-    members: dict[str, dict[str, list[str]]] = {}
-    for row in subject.rows(t.GROUPS):
-        if row["run"] not in split_of:
-            yield error("splits", t.csv_name(t.GROUPS), f"run {row['run']} isn't in {t.csv_name(t.RUNS)}")
-        elif split_of[row["run"]]:
-            members.setdefault(row["group"], {}).setdefault(split_of[row["run"]], []).append(row["run"])
-    for group, splits in members.items():
-        if len(splits) > 1:
-            told = "; ".join(f"{split}: {_some(names)}" for split, names in sorted(splits.items()))
-            yield error("splits", t.csv_name(t.GROUPS), f"group '{group}' leaks from one split into another ({told})")
+    groups = {row["run"]: row["group"] for row in subject.rows(t.GROUPS)}
+    for run, times in Counter(row["run"] for row in subject.rows(t.GROUPS)).items():
+        if times > 1:
+            yield error("splits", t.csv_name(t.GROUPS), f"run {run} is listed {times} times")
+    for run in sorted(groups.keys() - split_of.keys()):
+        yield error("splits", t.csv_name(t.GROUPS), f"run {run} isn't in {t.csv_name(t.RUNS)}")
+    assigned = {run: split for run, split in split_of.items() if split and run in groups}
+    for group, splits in torn(assigned, groups).items():
+        told = "; ".join(f"{split}: {_some(names)}" for split, names in sorted(splits.items()))
+        yield error("splits", t.csv_name(t.GROUPS), f"group '{group}' leaks from one split into another ({told})")
 
 
 def _check_references(subject: Subject, runs: set[str]) -> Iterator[ManifestFinding]:

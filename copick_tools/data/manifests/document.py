@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import urlsplit
 
 from copick_tools.data.manifests import tables as t
+from copick_tools.data.manifests.retyping import guarded, integers
 from copick_tools.errors import UsageError, nearest
 
 CONFORMS_TO = ["http://mlcommons.org/croissant/1.1", "http://mlcommons.org/croissant/RAI/1.0"]
 NAMESPACE = "urn:x-popsicle:"
-MARK, TASK = "popsicle:manifest", "popsicle:task"
+TASK = "popsicle:task"
 CONTEXT: dict[str, Any] = {
     # what Croissant 1.1 has and copick leaves out
     "arrayShape": "cr:arrayShape",
@@ -23,7 +24,7 @@ CONTEXT: dict[str, Any] = {
     "name": {"@container": "@language"},
     # ours
     "popsicle": NAMESPACE,
-    MARK: {"@id": MARK, "@type": "@json"},
+    t.MARK: {"@id": t.MARK, "@type": "@json"},
     TASK: {"@id": TASK, "@type": "@json"},
 }
 CC0 = "https://creativecommons.org/publicdomain/zero/1.0/"
@@ -62,7 +63,8 @@ Rai = dict[str, list[str]]
 class About:
     """What a manifest says of itself. license: URL, None where nobody has stated one. data: where they are, seen from the manifest.
 
-    base_url: where the project is published, None for a manifest whose addresses are relative.
+    base_url: where the project is published, None for a manifest whose addresses are relative. source_task: the task that
+    the data were fetched for; task: the one that this is the manifest of.
     """
 
     name: str
@@ -76,6 +78,7 @@ class About:
     base_url: str | None = None
     part: bool = False
     grouped_by: tuple[str, ...] = ()
+    source_task: str | None = None
     task: Mapping[str, Any] | None = None
 
 
@@ -88,6 +91,12 @@ def license_url(text: str) -> str:
     if not text or not all(part.isalnum() for part in text.replace(".", "-").split("-")):
         raise UsageError(f"'{text}' is no licence", "give an SPDX id such as CC0-1.0 or CC-BY-4.0, or a URL")
     return f"https://spdx.org/licenses/{text}.html"
+
+
+def license_id(url: str) -> str:
+    """The SPDX id of a licence, where the URL is one of ours; else the URL."""
+    ids = {known: spdx for spdx, known in LICENSES.items()}
+    return ids.get(url) or url.removeprefix("https://spdx.org/licenses/").removesuffix(".html")
 
 
 def check_base_url(url: str) -> str:
@@ -113,7 +122,8 @@ def merge_rai(known: Rai, given: Mapping[str, list[str]]) -> Rai:
 
 def harden(document: Mapping[str, Any], found: t.Tables, about: About) -> dict[str, bytes]:
     """The files of a manifest by name, from copick's document and all tables. Equal input, equal bytes."""
-    files = {t.csv_name(name): t.to_bytes(name, rows) for name, rows in found.items()}
+    guards = {name: guarded(name, rows) if name in t.OURS else set() for name, rows in found.items()}
+    files = {t.csv_name(name): t.to_bytes(name, rows, guards[name]) for name, rows in found.items()}
     prefix = f"{about.base_url}/Croissant/" if about.base_url else ""
     ours = [name for name in found if name in t.OURS]
     by_id = {entry["@id"]: entry for entry in document["distribution"]}
@@ -135,11 +145,30 @@ def harden(document: Mapping[str, Any], found: t.Tables, about: About) -> dict[s
         "datePublished": about.date,
         **({"url": about.base_url, "copick:baseUrl": about.base_url} if about.base_url else {}),
         **{f"rai:{key}": texts if RAI_KEYS[key] else texts[0] for key, texts in sorted(about.rai.items())},
-        MARK: {"format": 1, "data": about.data, "part": about.part, "grouped_by": list(about.grouped_by)},
+        t.MARK: {
+            "format": 1,
+            "data": about.data,
+            "part": about.part,
+            "grouped_by": list(about.grouped_by),
+            **({"source_task": about.source_task} if about.source_task else {}),
+        },
         **({TASK: dict(about.task)} if about.task else {}),
         "copick:config": {**config, "name": about.name, "description": about.description},
         "distribution": distribution,
-        "recordSet": [*document["recordSet"], *(t.record_set(name) for name in ours)],
+        "recordSet": [
+            *(_typed(entry, found.get(entry["@id"], [])) for entry in document["recordSet"]),
+            *(t.record_set(name, guards[name]) for name in ours),
+        ],
     }
     text = json.dumps(hardened, indent=2, ensure_ascii=False)
     return {**files, "metadata.json": (text + "\n").encode("utf-8")}
+
+
+def _typed(record_set: Mapping[str, Any], rows: Sequence[t.Row]) -> dict[str, Any]:
+    """copick's record set, its columns of ids declared as the integers that they are read as where some are empty."""
+    whole = integers(record_set["@id"], rows) if "field" in record_set else set()
+    if not whole:
+        return dict(record_set)
+    ids = {f"{record_set['@id']}/{column}" for column in whole}
+    fields = [{**f, "dataType": t.INTEGER} if f["@id"] in ids else f for f in record_set["field"]]
+    return {**record_set, "field": fields}

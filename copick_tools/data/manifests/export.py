@@ -10,10 +10,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from copick_tools.data.hashing import Digest
 from copick_tools.data.manifests import tables as t
-from copick_tools.data.manifests.files import Digest, Progress, digests, files_of, store_of, tree_hash
+from copick_tools.data.manifests.files import Progress, digests, files_of, store_of, tree_hash
 from copick_tools.data.project import Project, local_path
-from copick_tools.data.uris import PicksUri, SegmentationUri, TomogramUri
+from copick_tools.data.uris import PicksUri, SegmentationUri, TomogramUri, plain_uri, tomogram_uri
 from copick_tools.errors import FormatError, NotFoundError, PopsicleError, UsageError, nearest
 from copick_tools.recipes.provenance import RunRecord
 
@@ -149,28 +150,22 @@ def add_portal_ids(found: t.Tables, records: Mapping[str, RunRecord]) -> None:
             _add_annotation_ids(name, row, record)
 
 
-def _same(record: RunRecord) -> str:
-    from copick_tools.data.uris import tomogram_uri
+def listed_uris(found: t.Tables) -> set[tuple[str, str]]:
+    """(run, uri) of all picks and segmentations."""
+    return {(row["run"], _uri(name, row)) for name in (t.PICKS, *t.SEGMENTATIONS) for row in found[name]}
 
+
+def _same(record: RunRecord) -> str:
     return str(tomogram_uri(record.tomogram.uri)) if record.tomogram else ""
 
 
 def _add_annotation_ids(name: str, row: t.Row, record: RunRecord | None) -> None:
-    from copick_tools.data.uris import picks_uri, segmentation_uri
-
     if record is None:
         return
-    if name == t.PICKS:
-        mine = [a for a in record.annotations if _is_picks(a.uri) and str(picks_uri(a.uri)) == _uri(name, row)]
-    else:
-        mine = [a for a in record.annotations if not _is_picks(a.uri) and _means(segmentation_uri(a.uri), name, row)]
+    mine = [a for a in record.annotations if plain_uri(a.uri) == _uri(name, row)]
     row["portal_object_name"] = _joined(a.portal_object_name for a in mine)
     row["portal_annotation_id"] = _joined(a.id for a in mine)
     row["portal_annotation_file_id"] = _joined(a.file_id for a in mine)
-
-
-def _is_picks(uri: str) -> bool:
-    return "@" not in uri and "=" not in uri
 
 
 def _joined(values: Any) -> str:

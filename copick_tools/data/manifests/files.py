@@ -1,4 +1,4 @@
-"""Hashes of files and of zarr stores."""
+"""The files of a project and of its zarr stores, and their hashes."""
 
 from __future__ import annotations
 
@@ -7,30 +7,12 @@ import itertools
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from pathlib import Path
 
+from copick_tools.data.hashing import Digest, digest
+
 Progress = Callable[[int, int], None]
-_BLOCK = 1 << 20
 _BATCH = 512  # files that wait for a thread
-
-
-@dataclass(frozen=True)
-class Digest:
-    """size: bytes. sha256: hexadecimal."""
-
-    size: int
-    sha256: str
-
-
-def digest(path: Path) -> Digest:
-    """Of one file, read in blocks."""
-    state, size = hashlib.sha256(), 0
-    with path.open("rb") as file:
-        while block := file.read(_BLOCK):
-            state.update(block)
-            size += len(block)
-    return Digest(size, state.hexdigest())
 
 
 def digests(

@@ -8,11 +8,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from copick_tools.data.hashing import Digest
 from copick_tools.data.manifests import tables as t
-from copick_tools.data.manifests.files import Digest, Progress, digests, files_of, store_of, tree_hash
+from copick_tools.data.manifests.files import Progress, digests, files_of, store_of, tree_hash
 from copick_tools.data.manifests.structure import urlsplit_scheme
 from copick_tools.data.manifests.subject import Subject, error, note
-from copick_tools.recipes.results import ManifestFinding
+from copick_tools.recipes.data_results import ManifestFinding
 
 log = logging.getLogger("copick_tools")
 

@@ -13,7 +13,7 @@ from copick_tools.data.manifests.tables import Row, csv_name
 _LOCAL = (
     re.compile(r"(?:file|local)://", re.IGNORECASE),
     re.compile(r"(?<![A-Za-z0-9.])/(?:home|Users|root|tmp|mnt|media|scratch|private)/"),
-    re.compile(r"(?<![A-Za-z])[A-Za-z]:[\\/](?!/)"),
+    re.compile(r"(?<![A-Za-z])[A-Za-z]:(?:\\\\?[^\s\\]|/(?:[\w.-]{3,}|[\w.-]{2}/))"),  # not the ratio C:/N
     re.compile(r"\\\\[A-Za-z0-9._-]+\\"),
     re.compile(r"""(?:^|[\s"'(=,;])(?:/[A-Za-z0-9._-]+/|~[A-Za-z0-9._-]*/)"""),
 )

@@ -10,7 +10,7 @@ from copick_tools.data.croissant import load_copy
 from copick_tools.data.manifests import tables as t
 from copick_tools.data.manifests.subject import Subject, error, note
 from copick_tools.errors import FormatError
-from copick_tools.recipes.results import ManifestFinding
+from copick_tools.recipes.data_results import ManifestFinding
 
 COLUMNS = {
     t.PICKS: ("object_name", "user_id", "session_id"),

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Set
 from pathlib import Path
 from typing import Any
 
 from copick_tools.data.manifests import tables as t
 from copick_tools.data.manifests.document import Rai, license_url
+from copick_tools.data.uris import plain_uri, tomogram_uri
 from copick_tools.errors import FormatError, UsageError
 from copick_tools.recipes.provenance import FetchedAnnotation, RunRecord, Source, SourceDataset, SourceDeposition
 from copick_tools.recipes.task import Task
 
+AND, LINE = "; ", "\n"
+"""What stands between names, and between notes, in a cell."""
 PORTAL = "https://cryoetdataportal.czscience.com"
 SUITE = "POPSICLE: Benchmark Datasets for Segmentation and Localization in CryoET. arXiv:2606.10255"
 TOMOGRAPHY = (
@@ -53,17 +56,73 @@ def dataset_row(dataset: SourceDataset) -> t.Row:
             "url": f"{PORTAL}/datasets/{dataset.id}",
             "portal_deposition_id": dataset.deposition_id,
             "license": _license(dataset.license) or dataset.license,
+            "organism": dataset.organism,
+            "sample_type": dataset.sample_type,
+            "authors": AND.join(dataset.authors),
+            "publications": dataset.publications,
         }
     )
 
 
 def deposition_row(deposition: SourceDeposition) -> t.Row:
     """A portal deposition."""
-    return _text({"id": deposition.id, "title": deposition.title, "url": f"{PORTAL}/depositions/{deposition.id}"})
+    return _text(
+        {
+            "id": deposition.id,
+            "title": deposition.title,
+            "url": f"{PORTAL}/depositions/{deposition.id}",
+            "authors": AND.join(deposition.authors),
+            "publications": deposition.publications,
+        }
+    )
+
+
+def fetched_tables(source: Source | None, records: Mapping[str, RunRecord], listed: Set[tuple[str, str]]) -> t.Tables:
+    """The tables of what was fetched for each run; none for a project that wasn't.
+
+    listed: (run, uri) of the picks and segmentations that the manifest lists. What nothing is known of is left out.
+    """
+    if source is None:
+        return {}
+    annotations = [
+        _text(_annotation(record.run, annotation))
+        for record in records.values()
+        for annotation in record.annotations
+        if (record.run, plain_uri(annotation.uri)) in listed and (annotation.reference or annotation.id is not None)
+    ]
+    return {t.FETCHED_RUNS: [_text(_fetched(record)) for record in records.values()], t.ANNOTATIONS: annotations}
+
+
+def _fetched(record: RunRecord) -> dict[str, Any]:
+    tomogram = record.tomogram
+    chosen = {
+        "tomogram": str(tomogram_uri(tomogram.uri)),
+        "portal_tomogram_id": tomogram.id,
+        "portal_tomogram_name": tomogram.name,
+        "portal_deposition_id": tomogram.deposition_id,
+        "portal_alignment_id": tomogram.alignment_id,
+        "chosen_by": tomogram.chosen_by,
+        "authors": AND.join(tomogram.authors),
+    } if tomogram else {}  # fmt: skip
+    return {"run": record.run, **chosen, "notes": LINE.join(record.notes)}
+
+
+def _annotation(run: str, annotation: FetchedAnnotation) -> dict[str, Any]:
+    known = annotation.model_dump(exclude={"id", "file_id", "deposition_id", "alignment_id", "authors", "sha256"})
+    return {
+        "run": run,
+        **known,
+        "uri": plain_uri(annotation.uri),
+        "portal_annotation_id": annotation.id,
+        "portal_annotation_file_id": annotation.file_id,
+        "portal_deposition_id": annotation.deposition_id,
+        "portal_alignment_id": annotation.alignment_id,
+        "authors": AND.join(annotation.authors),
+    }
 
 
 def _text(row: Mapping[str, Any]) -> t.Row:
-    return {name: "" if value is None else str(value) for name, value in row.items()}
+    return {name: t.cell(value) for name, value in row.items()}
 
 
 def source_license(source: Source | None) -> str | None:

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import copy
-import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 from urllib.parse import urlsplit
 
+from copick_tools.data.hashing import file_hash
 from copick_tools.data.manifests import tables as t
+from copick_tools.data.manifests.retyping import SHOWN
 from copick_tools.data.manifests.subject import Subject, error, note, warning
 from copick_tools.errors import FormatError
-from copick_tools.recipes.results import ManifestFinding
+from copick_tools.recipes.data_results import ManifestFinding
 
 REQUIRED = ("@context", "@type", "name", "description", "conformsTo", "distribution", "recordSet")
 WANTED = {
@@ -62,7 +63,7 @@ def check_distribution(subject: Subject) -> Iterator[ManifestFinding]:
         stated = entry.get("sha256")
         if not isinstance(stated, str) or not stated:
             yield error("tables", path.name, "it has no sha256")
-        elif hashlib.sha256(path.read_bytes()).hexdigest() != stated.lower():
+        elif file_hash(path) != stated.lower():
             yield error("tables", path.name, "its bytes aren't those that were hashed (sha256 differs)")
 
 
@@ -122,13 +123,68 @@ def check_records(subject: Subject) -> Iterator[ManifestFinding]:
         if not _sources(entry, subject) <= local:
             yield note("records", name, "not read (its file isn't here)")
             continue
+        comparison = _Comparison(entry, subject.tables.get(name, []))
         try:
-            count = read_records(dataset, name, subject.folder)
+            count = read_records(dataset, name, subject.folder, comparison.see)
         except FormatError as problem:
             yield error("records", name, problem.message)
             continue
         if name in subject.tables and count != len(subject.tables[name]):
             yield error("records", name, f"mlcroissant reads {count} records of {len(subject.tables[name])}")
+        else:
+            yield from comparison.findings(name)
+
+
+class _Comparison:
+    """Compares records with the cells that they were read from."""
+
+    def __init__(self, entry: dict[str, Any], rows: list[t.Row]) -> None:
+        self.rows, self.different = rows, 0
+        self.first: list[str] = []
+        self.columns = [(str(field.get("@id")), column) for field in _fields(entry) if (column := _plain_column(field))]
+
+    def see(self, number: int, record: Mapping[str, Any]) -> None:
+        """The record of a row."""
+        row = self.rows[number] if number < len(self.rows) else {}
+        for field, column in self.columns:
+            if column in row and field in record and not _is_same(record[field], row[column]):
+                self.different += 1
+                if len(self.first) < SHOWN:
+                    read = record[field]
+                    text = read.decode("utf-8", "replace") if isinstance(read, bytes) else read
+                    self.first.append(f"line {number + 2}, {column}: '{row[column]}' is read as {text!r}")
+
+    def findings(self, name: str) -> Iterator[ManifestFinding]:
+        """The first cells that are read as something else, and how many others."""
+        for told in self.first:
+            yield error("records", t.csv_name(name), f"{told} by mlcroissant, which takes such text for something else")
+        if self.different > len(self.first):
+            yield error("records", t.csv_name(name), f"so are {self.different - len(self.first)} other cells")
+
+
+def _plain_column(field: dict[str, Any]) -> str | None:
+    """The column that a field takes its values from as they stand, guards apart; None for another field."""
+    source = field.get("source")
+    if not isinstance(source, dict) or source.get("transform") not in (None, {"regex": t.GUARDED}):
+        return None
+    extract = source.get("extract")
+    column = extract.get("column") if isinstance(extract, dict) else None
+    return column if isinstance(column, str) and not field.get("repeated") else None
+
+
+def _is_same(read: Any, cell: str) -> bool:
+    """Whether a value is what stands in the cell; numbers that aren't integers are left to the reader."""
+    if read is None:
+        return cell == ""
+    if isinstance(read, bytes):
+        return read == cell.encode("utf-8")
+    if isinstance(read, str):
+        return read == cell
+    if isinstance(read, bool):
+        return cell.strip().casefold() == str(read).casefold()
+    if isinstance(read, int):
+        return not cell.isdecimal() or int(cell) == read
+    return cell != ""
 
 
 def _point_beside(subject: Subject) -> set[str]:

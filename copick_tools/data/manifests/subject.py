@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any, Literal
 from urllib.parse import unquote, urlsplit
 
 from copick_tools.data.manifests import tables as t
-from copick_tools.data.manifests.document import MARK
-from copick_tools.data.manifests.places import METADATA
+from copick_tools.data.manifests.reading import METADATA, read_document
 from copick_tools.errors import FormatError
-from copick_tools.recipes.results import ManifestFinding
+from copick_tools.recipes.data_results import ManifestFinding
 
 Check = Literal["structure", "tables", "records", "files", "splits", "leaks", "copick"]
 
@@ -51,10 +49,9 @@ class Subject:
     tables: t.Tables = field(default_factory=dict)
 
     @property
-    def mark(self) -> dict[str, Any]:
+    def mark(self) -> Mapping[str, Any]:
         """What `manifest build` said of it; empty for other manifests."""
-        mark = self.document.get(MARK)
-        return mark if isinstance(mark, dict) else {}
+        return t.mark_of(self.document)
 
     def entries(self, key: str) -> list[dict[str, Any]]:
         """The objects of a list in the document, those that are objects with an id."""
@@ -93,18 +90,13 @@ class Subject:
 
 def parse(manifest: Path, folder: Path) -> Subject:
     """The document of the private copy. Raises FormatError."""
-    try:
-        document = json.loads((folder / METADATA).read_text(encoding="utf-8"))
-    except (ValueError, RecursionError) as problem:
-        raise FormatError(f"it is no JSON: {problem}") from problem
-    if not isinstance(document, dict):
-        raise FormatError("it holds no JSON object")
-    return Subject(manifest, folder, document)
+    return Subject(manifest, folder, read_document(folder / METADATA, "it"))
 
 
 def read_tables(subject: Subject) -> Iterator[ManifestFinding]:
     """Fill in the tables; what can't be read is found."""
     listed, remote = {entry["@id"] for entry in subject.entries("recordSet")}, subject.remote
+    guards = t.guarded_columns(subject.document)
     for name in t.known():
         path = subject.folder / t.csv_name(name)
         if name not in listed or path.name in remote:
@@ -121,4 +113,4 @@ def read_tables(subject: Subject) -> Iterator[ManifestFinding]:
         if missing:
             yield error("tables", path.name, f"it lacks the columns {', '.join(missing)}")
         else:
-            subject.tables[name] = rows
+            subject.tables[name] = t.unguarded(rows, guards.get(path.name, ()))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import hashlib
 import io
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 from copick_tools.errors import FormatError
@@ -36,7 +36,11 @@ PORTAL_RUNS, PORTAL_DATASETS, PORTAL_DEPOSITIONS = (
     "popsicle/portal_datasets",
     "popsicle/portal_depositions",
 )
+FETCHED_RUNS, ANNOTATIONS = "popsicle/fetched_runs", "popsicle/annotations"
 TASK_SPLITS, TASK_OBJECTS = "popsicle/task_splits", "popsicle/task_objects"
+MARK = "popsicle:manifest"
+GUARD, GUARDED = "'", "(?s)'(.*)"
+"""What stands before each cell of a column whose cells readers would take for numbers, and what takes it away."""
 
 TEXT, INTEGER, FLOAT, BOOLEAN, URL = "sc:Text", "sc:Integer", "sc:Float", "sc:Boolean", "sc:URL"
 OURS: dict[str, tuple[str, dict[str, str]]] = {
@@ -56,11 +60,59 @@ OURS: dict[str, tuple[str, dict[str, str]]] = {
     ),
     PORTAL_DATASETS: (
         "Datasets of the CryoET Data Portal.",
-        {"id": INTEGER, "title": TEXT, "url": URL, "portal_deposition_id": INTEGER, "license": TEXT},
+        {
+            "id": INTEGER,
+            "title": TEXT,
+            "url": URL,
+            "portal_deposition_id": INTEGER,
+            "license": TEXT,
+            "organism": TEXT,
+            "sample_type": TEXT,
+            "authors": TEXT,
+            "publications": TEXT,
+        },
     ),
     PORTAL_DEPOSITIONS: (
         "Depositions of the CryoET Data Portal.",
-        {"id": INTEGER, "title": TEXT, "url": URL},
+        {"id": INTEGER, "title": TEXT, "url": URL, "authors": TEXT, "publications": TEXT},
+    ),
+    FETCHED_RUNS: (
+        "What was fetched for each run: its tomogram, the rule that chose it, and what was noticed, a line for each.",
+        {
+            "run": TEXT,
+            "tomogram": TEXT,
+            "portal_tomogram_id": INTEGER,
+            "portal_tomogram_name": TEXT,
+            "portal_deposition_id": INTEGER,
+            "portal_alignment_id": INTEGER,
+            "chosen_by": TEXT,
+            "authors": TEXT,
+            "notes": TEXT,
+        },
+    ),
+    ANNOTATIONS: (
+        "Where the picks and segmentations of fetched runs come from; several became one where a uri stands twice. "
+        "reference: whether predictions are scored against it. voxel_spacing: angstrom, of the file it was made of.",
+        {
+            "run": TEXT,
+            "uri": TEXT,
+            "object": TEXT,
+            "reference": BOOLEAN,
+            "points": INTEGER,
+            "portal_annotation_id": INTEGER,
+            "portal_annotation_file_id": INTEGER,
+            "portal_deposition_id": INTEGER,
+            "portal_alignment_id": INTEGER,
+            "portal_object_name": TEXT,
+            "portal_object_id": TEXT,
+            "shape_type": TEXT,
+            "voxel_spacing": FLOAT,
+            "ground_truth_status": BOOLEAN,
+            "curator_recommended": BOOLEAN,
+            "method_type": TEXT,
+            "url": URL,
+            "authors": TEXT,
+        },
     ),
     TASK_SPLITS: (
         "The splits of the task. runs: the number that the paper or the portal states; which runs they are stands in "
@@ -97,13 +149,18 @@ def csv_name(record_set: str) -> str:
     return record_set.partition("/")[2] + ".csv"
 
 
-def columns(record_set: str) -> list[str]:
-    """The header of the record set's file."""
+def types(record_set: str) -> dict[str, str]:
+    """Column -> data type."""
     if record_set in OURS:
-        return list(OURS[record_set][1])
+        return OURS[record_set][1]
     from copick.impl.mlcroissant import CSV_SCHEMA
 
-    return list(CSV_SCHEMA[record_set]["columns"])
+    return {column: str(CSV_SCHEMA[record_set]["types"][column]) for column in CSV_SCHEMA[record_set]["columns"]}
+
+
+def columns(record_set: str) -> list[str]:
+    """The header of the record set's file."""
+    return list(types(record_set))
 
 
 def known() -> list[str]:
@@ -113,25 +170,54 @@ def known() -> list[str]:
     return [*RECORDSET_ORDER, *OURS]
 
 
-def to_bytes(record_set: str, rows: Iterable[Mapping[str, Any]]) -> bytes:
-    """The file of a record set. Absent values are empty cells."""
+def to_bytes(record_set: str, rows: Iterable[Mapping[str, Any]], guard: Collection[str] = ()) -> bytes:
+    """The file of a record set. Absent values are empty cells. guard: columns whose cells get a guard."""
     buffer = io.StringIO()
     writer = csv.DictWriter(buffer, columns(record_set), lineterminator="\n")
     writer.writeheader()
-    writer.writerows({name: _cell(value) for name, value in row.items()} for row in rows)
+    for row in rows:
+        cells = {name: cell(value) for name, value in row.items()}
+        writer.writerow({name: GUARD + text if text and name in guard else text for name, text in cells.items()})
     return buffer.getvalue().encode("utf-8")
 
 
-def _cell(value: Any) -> str:
+def cell(value: Any) -> str:
+    """A value as it stands in a table."""
     if isinstance(value, bool):
         return "true" if value else "false"
     return "" if value is None else str(value)
 
 
+def mark_of(document: Mapping[str, Any]) -> Mapping[str, Any]:
+    """What `manifest build` said of a manifest; empty for other manifests."""
+    mark = document.get(MARK)
+    return mark if isinstance(mark, dict) else {}
+
+
+def guarded_columns(document: Mapping[str, Any]) -> dict[str, set[str]]:
+    """File of a table -> the columns whose cells have a guard, as the document's fields say."""
+    found: dict[str, set[str]] = {}
+    record_sets = document.get("recordSet")
+    for entry in record_sets if isinstance(record_sets, list) else []:
+        fields = entry.get("field") if isinstance(entry, dict) and entry.get("@id") in OURS else None
+        for field in fields if isinstance(fields, list) else []:
+            source = field.get("source") if isinstance(field, dict) else None
+            if isinstance(source, dict) and source.get("transform") == {"regex": GUARDED}:
+                found.setdefault(csv_name(entry["@id"]), set()).add(str(field.get("@id")).rpartition("/")[2])
+    return found
+
+
+def unguarded(rows: list[Row], guard: Collection[str]) -> list[Row]:
+    """The rows without their guards."""
+    if not guard:
+        return rows
+    return [{name: text.removeprefix(GUARD) if name in guard else text for name, text in row.items()} for row in rows]
+
+
 def from_bytes(content: bytes, where: str) -> tuple[list[str], list[Row]]:
-    """Header and rows. Raises FormatError."""
+    """Header and rows, empty lines left out. Raises FormatError."""
     try:
-        rows = list(csv.reader(io.StringIO(content.decode("utf-8"), newline=""), strict=True))
+        rows = list(csv.reader(io.StringIO(content.decode("utf-8-sig"), newline=""), strict=True))
     except (csv.Error, UnicodeDecodeError) as error:
         raise FormatError(f"{where} is no CSV: {error}") from error
     if not rows:
@@ -140,9 +226,9 @@ def from_bytes(content: bytes, where: str) -> tuple[list[str], list[Row]]:
     if len(set(header)) != len(header):
         raise FormatError(f"{where} has two columns of one name")
     for number, row in enumerate(rows[1:], 2):
-        if len(row) != len(header):
+        if row and len(row) != len(header):
             raise FormatError(f"{where} line {number} has {len(row)} cells, not {len(header)}")
-    return header, [dict(zip(header, row)) for row in rows[1:]]
+    return header, [dict(zip(header, row)) for row in rows[1:] if row]
 
 
 def file_object(record_set: str, content: bytes, url: str) -> dict[str, Any]:
@@ -158,9 +244,9 @@ def file_object(record_set: str, content: bytes, url: str) -> dict[str, Any]:
     }
 
 
-def record_set(name: str) -> dict[str, Any]:
-    """The `cr:RecordSet` of one of our files."""
-    description, types = OURS[name]
+def record_set(name: str, guard: Collection[str] = ()) -> dict[str, Any]:
+    """The `cr:RecordSet` of one of our files. guard: the columns whose cells have a guard."""
+    description, kinds = OURS[name]
     return {
         "@type": "cr:RecordSet",
         "@id": name,
@@ -171,9 +257,13 @@ def record_set(name: str) -> dict[str, Any]:
                 "@type": "cr:Field",
                 "@id": f"{name}/{column}",
                 "dataType": kind,
-                "source": {"fileObject": {"@id": _file_id(name)}, "extract": {"column": column}},
+                "source": {
+                    "fileObject": {"@id": _file_id(name)},
+                    "extract": {"column": column},
+                    **({"transform": {"regex": GUARDED}} if column in guard else {}),
+                },
             }
-            for column, kind in types.items()
+            for column, kind in kinds.items()
         ],
     }
 

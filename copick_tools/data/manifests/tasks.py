@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -11,47 +9,25 @@ from typing import Any
 from copick_tools.data.manifests import tables as t
 from copick_tools.data.manifests.document import CC0, About
 from copick_tools.data.manifests.origin import PORTAL, SUITE, TOMOGRAPHY, USES
+from copick_tools.data.portal.naming import run_names
+from copick_tools.data.project import create_project, project_objects
 from copick_tools.errors import UsageError
 from copick_tools.recipes.task import Task
 
 
 def empty_root(task: Task, folder: Path) -> Any:
     """A copick project of the task's objects and public runs, without data, at ``folder``."""
-    import copick
-
-    root = copick.from_string(
-        json.dumps(
-            {
-                "config_type": "filesystem",
-                "name": task.name,
-                "description": task.description,
-                "version": "1.0",
-                "pickable_objects": [
-                    {
-                        "name": o.name,
-                        "label": o.label,
-                        "color": list(o.color),
-                        "is_particle": o.is_particle,
-                        **({"radius": o.radius} if o.radius is not None else {}),
-                        **({"identifier": o.portal_object_id} if o.portal_object_id else {}),
-                    }
-                    for o in sorted(task.objects, key=lambda o: o.label)
-                ],
-                "overlay_root": f"local://{folder}",
-                "overlay_fs_args": {"auto_mkdir": True},
-            }
-        )
-    )
+    root = create_project(folder, task.name, project_objects(task), task.description).root
     for name in public_runs(task):
         root.new_run(name)
     return root
 
 
 def public_runs(task: Task) -> dict[str, tuple[int, str]]:
-    """Name in the manifest -> portal dataset id and name of every run that is public; equal names get their dataset's id."""
+    """Name -> portal dataset id and name of every run that is public; they are called as `fetch` would call them."""
     runs = [(dataset, run) for dataset, names in sorted(task.portal_runs.items()) for run in names]
-    times = Counter(run for _, run in runs)
-    return {f"{dataset}-{run}" if times[run] > 1 else run: (dataset, run) for dataset, run in runs}
+    called = run_names((number, dataset, run) for number, (dataset, run) in enumerate(runs))
+    return {called[number]: run for number, run in enumerate(runs)}
 
 
 def public_splits(task: Task) -> dict[str, list[str]]:

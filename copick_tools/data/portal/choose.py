@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
-from typing import Any
+from typing import Any, Literal
 
 from copick_tools.data.portal.naming import object_name, tomo_type
 from copick_tools.data.portal.records import AnnotationFile, RunRows
 from copick_tools.data.uris import same_spacing
 from copick_tools.errors import NotFoundError, PopsicleError
 from copick_tools.recipes.task import TaskObject
+
+Kind = Literal["points", "masks", "instances"]
 
 
 @dataclass(frozen=True)
@@ -21,6 +23,7 @@ class Wanted:
     objects: those of the task; None: whatever the portal has. only: names out of these.
     tomo_type, voxel_spacing (angstrom): asked for, so they have to be there. preferred: the task's types, best first.
     depositions: whose annotations with ground truth status are the reference; none: each dataset's own.
+    kind: what the reference of a task is made of, points or masks; None: whatever there is.
     """
 
     objects: tuple[TaskObject, ...] | None = None
@@ -29,6 +32,7 @@ class Wanted:
     voxel_spacing: float | None = None
     preferred: tuple[str, ...] = ()
     depositions: tuple[int, ...] = ()
+    kind: Kind | None = None
 
     def name_of(self, annotation: Any) -> str | None:
         """The name of an annotation's object in the project, None where it isn't wanted. Ids count more than names."""
@@ -71,6 +75,8 @@ def choose_tomogram(rows: RunRows, wanted: Wanted, depositions: Sequence[int]) -
         if preferred is not None:
             left = [t for t in left if tomo_type(t) == preferred]
             rules.append(f"type {preferred}")
+    if rows.tomograms and not any(t.s3_omezarr_dir for t in rows.tomograms):
+        raise NotFoundError("no tomogram as OME-Zarr", _list(rows.tomograms))
     if not left:
         raise NotFoundError(f"no tomogram of {' and '.join(rules) or 'any kind'}", _list(rows.tomograms))
     aligned = {
@@ -94,25 +100,36 @@ def choose_tomogram(rows: RunRows, wanted: Wanted, depositions: Sequence[int]) -
 
 
 def choose_annotations(
-    rows: RunRows, tomogram: Any, wanted: Wanted, depositions: Sequence[int], strict: bool
+    rows: RunRows, tomogram: Any, wanted: Wanted, depositions: Sequence[int]
 ) -> tuple[list[Chosen], list[str]]:
     """The annotation files that lie on the tomogram's alignment, and what was noticed.
 
-    Points go by alignment alone; masks by alignment and voxel spacing. strict: an object whose reference lies
-    only elsewhere would make its particles look like background, so that is an error.
+    Points go by alignment alone; masks by alignment and voxel spacing. Of a task (``wanted.kind``), an object whose
+    reference lies only elsewhere would make its particles look like background, so that is an error.
     """
     named = [(name, file) for file in rows.annotations if (name := wanted.name_of(file.annotation)) is not None]
     fits = [(name, file) for name, file in named if _fits(file, tomogram, rows.tomograms)]
     notes = _renamed(named, wanted.objects)
-    referred = {name for name, file in fits if is_reference(file, depositions)}
+    referred = {(name, kind_of(file)) for name, file in fits if is_reference(file, depositions)}
     for name, file in named:
-        if is_reference(file, depositions) and name not in referred:
-            note = f"the reference of {name} lies on {_place(file)}, the tomogram on {_place_of(tomogram)}"
-            if strict:
+        if is_reference(file, depositions) and (name, kind_of(file)) not in referred:
+            note = (
+                f"the reference {kind_of(file)} of {name} lie on {_place(file)}, the tomogram on {_place_of(tomogram)}"
+            )
+            if kind_of(file) == wanted.kind:
                 raise PopsicleError(note, "another --tomo-type or --voxel-spacing may fit")
             notes.append(note)
-    chosen, more = _one_reference(fits, depositions)
+        elif file.voxel_spacing is None:
+            notes.append(f"annotation file {file.file.id} of {name} states no voxel spacing: left out")
+    chosen, more = _references(fits, depositions)
     return chosen, list(dict.fromkeys(notes + more))
+
+
+def kind_of(candidate: AnnotationFile) -> Kind:
+    """Points, masks of a kind of object, or masks of single instances."""
+    if candidate.is_points:
+        return "points"
+    return "instances" if candidate.shape_type == "InstanceSegmentationMask" else "masks"
 
 
 def is_reference(candidate: AnnotationFile, depositions: Sequence[int]) -> bool:
@@ -133,25 +150,27 @@ def _fits(candidate: AnnotationFile, tomogram: Any, tomograms: Iterable[Any]) ->
     return candidate.is_points or same_spacing(candidate.voxel_spacing, tomogram.voxel_spacing)
 
 
-def _one_reference(
-    fits: list[tuple[str, AnnotationFile]], depositions: Sequence[int]
-) -> tuple[list[Chosen], list[str]]:
-    """At most one reference for an object's points and one for its masks: curators' choice, newest, with orientations."""
-    best: dict[tuple[str, bool], AnnotationFile] = {}
-    notes = []
+def _references(fits: list[tuple[str, AnnotationFile]], depositions: Sequence[int]) -> tuple[list[Chosen], list[str]]:
+    """One reference for the points and the masks of an object in each of its states.
+
+    Of several it is the one that curators recommend, then the newest, then the one with orientations.
+    """
+    rivals: dict[tuple[str, Kind, str], list[AnnotationFile]] = {}
     for name, file in fits:
         if is_reference(file, depositions):
-            key = (name, file.is_points)
-            if key in best:
-                first, second = sorted((best[key], file), key=_rank)
-                if first.annotation.id != second.annotation.id:
-                    notes.append(
-                        f"two references of {name}: annotation {second.annotation.id} taken, "
-                        f"{first.annotation.id} kept under its own user id"
-                    )
-                best[key] = second
-            else:
-                best[key] = file
+            rivals.setdefault((name, kind_of(file), _folded(file.annotation.object_state)), []).append(file)
+    best = {key: max(files, key=_rank) for key, files in rivals.items()}
+    notes = [
+        f"{len(files)} references of {key[0]}: annotation {best[key].annotation.id} ({best[key].shape_type}) taken, "
+        "the others kept under their own user ids"
+        for key, files in rivals.items()
+        if len(files) > 1
+    ]
+    notes += [
+        f"annotation file {file.file.id} of {name} states no alignment: taken for the run's only one"
+        for name, file in fits
+        if file.file.alignment_id is None
+    ]
     taken = {id(file) for file in best.values()}
     return [Chosen(name, file, id(file) in taken) for name, file in fits], notes
 

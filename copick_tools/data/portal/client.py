@@ -96,7 +96,7 @@ def _again(ask: Callable[[], list[Model]], url: str) -> list[Model]:
     while True:
         try:
             return ask()
-        except (TransportError, requests.RequestException, OSError, ValueError) as error:
+        except (TransportError, requests.RequestException, OSError, ValueError, AssertionError) as error:
             attempt += 1
             refusals += isinstance(error, requests.ConnectionError | TransportQueryError)
             if refusals >= REFUSALS or attempt >= ATTEMPTS:

@@ -55,9 +55,13 @@ def object_name(portal_name: str) -> str:
 
     >>> object_name("cytosolic ribosome"), object_name("Beta-amylase"), object_name("bacterial-type flagellum motor")
     ('cytosolic-ribosome', 'beta-amylase', 'bacterial-type-flagellum-motor')
+    >>> object_name("α-tubulin") == object_name("β-tubulin")
+    False
     """
     kebab = re.sub(r"[^a-z0-9.+]+", "-", portal_name.casefold()).strip("-.+")
-    return kebab[:LONGEST] or f"object-{_digest(portal_name)}"
+    if kebab and portal_name.isascii() and len(kebab) <= LONGEST:
+        return kebab
+    return f"{kebab[: LONGEST - 20] or 'object'}-{_digest(portal_name)}"
 
 
 def tomo_type(tomogram: Any) -> str:
@@ -83,4 +87,4 @@ def natural(name: str) -> Sequence[tuple[int, int | str]]:
     >>> sorted(["TS_10", "TS_2"], key=natural)
     ['TS_2', 'TS_10']
     """
-    return [(0, int(part)) if part.isdigit() else (1, part) for part in re.split(r"(\d+)", name) if part]
+    return [(0, int(part)) if part.isdecimal() else (1, part) for part in re.split(r"(\d+)", name) if part]

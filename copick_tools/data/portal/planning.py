@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from copick_tools.data.plan import Merge, PointsFile, RunPlan, Store, segmentation_path, tomogram_path
@@ -11,6 +11,7 @@ from copick_tools.data.portal.choose import Chosen, Wanted, choose_annotations, 
 from copick_tools.data.portal.naming import tomo_type
 from copick_tools.data.portal.records import RunRows
 from copick_tools.data.uris import PicksUri, SegmentationUri, TomogramUri
+from copick_tools.errors import FormatError
 from copick_tools.recipes.provenance import FetchedAnnotation, FetchedTomogram, RunRecord
 
 USER, SESSION = "data-portal", "0"  # whose references are, as in copick's own portal projects
@@ -20,7 +21,7 @@ USER, SESSION = "data-portal", "0"  # whose references are, as in copick's own p
 class Target:
     """How a project is laid out. merged: name of the multilabel reference, None: each mask by itself.
 
-    labels: of the objects that are merged. strict: a reference that doesn't fit the tomogram is an error.
+    labels: of the objects that are merged.
     """
 
     wanted: Wanted
@@ -28,7 +29,6 @@ class Target:
     session: str = SESSION
     merged: str | None = None
     labels: Mapping[str, int] | None = None
-    strict: bool = False
 
 
 def plan_run(rows: RunRows, name: str, split: str | None, target: Target, deposition: int | None) -> RunPlan:
@@ -36,12 +36,29 @@ def plan_run(rows: RunRows, name: str, split: str | None, target: Target, deposi
     wanted = target.wanted
     depositions = wanted.depositions or ((deposition,) if deposition is not None else ())
     tomogram, rule = choose_tomogram(rows, wanted, depositions)
-    chosen, notes = choose_annotations(rows, tomogram, wanted, depositions, target.strict)
+    chosen, notes = choose_annotations(rows, tomogram, wanted, depositions)
     uri = TomogramUri(tomo_type(tomogram), round(tomogram.voxel_spacing, 3))
-    stores = [Store(tomogram.s3_omezarr_dir, _bytes(tomogram.file_size_omezarr), "tomogram", tomogram_path(name, uri))]
+    if not (tomogram.voxel_spacing or 0) > 0:
+        raise FormatError(f"tomogram {tomogram.id} has a voxel spacing of {tomogram.voxel_spacing}")
+    stores = [
+        Store(
+            _elsewhere(tomogram.s3_omezarr_dir),
+            _bytes(tomogram.file_size_omezarr),
+            f"tomogram-{tomogram.id}",
+            tomogram_path(name, uri),
+        )
+    ]
     points, masks, annotations = [], [], []
+    used: set[PicksUri | SegmentationUri] = set()
     for entry in chosen:
         destination = _destination(entry, target, uri)
+        if destination in used and isinstance(destination, SegmentationUri) and destination.kind != "multilabel":
+            entry = replace(
+                entry, reference=False
+            )  # a mask of another state: it has no place of its own beside the first
+            notes.append(f"{entry.object}: annotation {entry.source.annotation.id} kept under its own user id")
+            destination = _destination(entry, target, uri)
+        used.add(destination)
         annotations.append(_annotation(entry, destination))
         if isinstance(destination, PicksUri):
             points.append(_points(entry, destination))
@@ -67,10 +84,12 @@ def plan_run(rows: RunRows, name: str, split: str | None, target: Target, deposi
         annotations=tuple(annotations),
         notes=tuple(notes),
     )
+    sizes = (tomogram.size_x, tomogram.size_y, tomogram.size_z)
+    extent = tuple(size * tomogram.voxel_spacing for size in sizes) if all(sizes) else None
     merge = None
     if masks:
         merge = Merge(_merged(target, uri), tuple(sorted(masks, key=lambda m: m.label or 0)))
-    return RunPlan(record, tuple(stores), tuple(points), merge)
+    return RunPlan(record, tuple(stores), tuple(points), merge, extent)
 
 
 def _destination(entry: Chosen, target: Target, tomogram: TomogramUri) -> PicksUri | SegmentationUri:
@@ -95,18 +114,20 @@ def _merged(target: Target, tomogram: TomogramUri) -> SegmentationUri:
 def _points(entry: Chosen, uri: PicksUri) -> PointsFile:
     file = entry.source.file
     return PointsFile(
-        address=file.https_path or file.s3_path,
+        address=_elsewhere(file.https_path or file.s3_path),
         size=_bytes(file.file_size),
         key=f"{file.id}.ndjson",
         uri=uri,
         spacing=entry.source.voxel_spacing,
         oriented=entry.source.shape_type == "OrientedPoint",
+        annotation=file.https_path or file.s3_path,
+        stated=entry.source.annotation.object_count,
     )
 
 
 def _mask(entry: Chosen, path: str | None, label: int | None) -> Store:
     file = entry.source.file
-    return Store(file.s3_path, _bytes(file.file_size), f"{file.id}.zarr", path, label)
+    return Store(_elsewhere(file.s3_path), _bytes(file.file_size), f"{file.id}.zarr", path, label)
 
 
 def _annotation(entry: Chosen, uri: PicksUri | SegmentationUri) -> FetchedAnnotation:
@@ -129,6 +150,15 @@ def _annotation(entry: Chosen, uri: PicksUri | SegmentationUri) -> FetchedAnnota
         reference=entry.reference,
         authors=source.authors,
     )
+
+
+def _elsewhere(address: str) -> str:
+    """An address that the portal states, if it is one of a server, and not of this machine's own files."""
+    if not address.startswith(("s3://", "https://", "http://")):
+        raise FormatError(f"the portal states the address '{address}', which is no server's")
+    if address.startswith("s3://"):
+        return address
+    return address.replace("?", "%3F").replace("#", "%23")  # of a name: these addresses have no queries
 
 
 def _bytes(size: Any) -> int | None:

@@ -25,7 +25,7 @@ def read_ndjson(path: Path, voxel_spacing: float, oriented: bool | None = None) 
                 continue
             try:
                 entry = json.loads(line)
-                locations.append([float(entry["location"][axis]) for axis in "xyz"])
+                locations.append([_number(entry["location"][axis]) for axis in "xyz"])
                 instances.append(int(entry.get("instance_id") or 0))
                 if oriented is None:
                     oriented = "xyz_rotation_matrix" in entry
@@ -40,6 +40,13 @@ def read_ndjson(path: Path, voxel_spacing: float, oriented: bool | None = None) 
     found = Points.at(positions, rotations=rotations)
     ids = np.array(instances, dtype=np.int64)
     return Points(found.positions, found.scores, found.rotations, bool(oriented), ids)
+
+
+def _number(value: object) -> float:
+    """A JSON number, and nothing else that Python would take for one. Raises TypeError."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise TypeError(value)
+    return float(value)
 
 
 def count_points(path: Path) -> int:
@@ -62,6 +69,7 @@ def _rotations(matrices: np.ndarray, path: Path) -> np.ndarray:
     """The matrices, if they are rotations within what is printed of them. Raises FormatError."""
     products = matrices @ matrices.transpose(0, 2, 1)
     sound = np.isfinite(matrices).all(axis=(1, 2)) & (abs(products - np.eye(3)) < 1e-2).all(axis=(1, 2))
+    sound[sound] = np.linalg.det(matrices[sound]) > 0  # no reflection
     if not sound.all():
         raise FormatError(f"{path.name}: point {int(np.flatnonzero(~sound)[0])} has a matrix that is no rotation")
     return matrices

@@ -9,21 +9,13 @@ from typing import Any
 
 import cryoet_data_portal as cdp
 
+from copick_tools.data.lists import Listed
 from copick_tools.data.portal.client import Portal
 from copick_tools.data.portal.naming import safe
 from copick_tools.errors import NotFoundError, PopsicleError
 from copick_tools.recipes.task import Split, Task
 
 log = logging.getLogger("copick_tools")
-
-
-@dataclass(frozen=True)
-class Listed:
-    """A run of a published list: portal id and name as far as known, and its split."""
-
-    name: str
-    portal_run_id: int | None
-    split: str | None
 
 
 @dataclass(frozen=True)
@@ -60,8 +52,7 @@ def runs_by_id(portal: Portal, ids: Ids) -> Found:
         _require(empty, known, "dataset")
         log.warning("no runs in portal dataset %s", ", ".join(map(str, empty)))
     found |= {run.id: run for run in of_datasets}
-    for deposition in ids.depositions:
-        found |= {run.id: run for run in _of_deposition(portal, deposition)}
+    found |= {run.id: run for run in _of_depositions(portal, ids.depositions)}
     if not found:
         raise NotFoundError("the portal has no runs of these ids", "an empty dataset has nothing to fetch")
     return Found(found, dict.fromkeys(found), ids.depositions)
@@ -95,10 +86,6 @@ def _stated(portal: Portal, task: Task) -> Found:
             if runs.setdefault(run.id, run) and splits.get(run.id) not in (None, label):
                 raise PopsicleError(f"portal run {run.id} is in the splits {splits[run.id]} and {name}")
             splits[run.id] = label
-        if split.runs is not None and label and rows and len(rows) != split.runs:
-            log.warning(
-                "split %s of task %s: %d runs are stated, the portal has %d", name, task.name, split.runs, len(rows)
-            )
     return Found(runs, splits, task.portal_deposition_ids)
 
 
@@ -176,14 +163,13 @@ def _deposited(portal: Portal, depositions: Sequence[int]) -> list[Any]:
     return annotated + portal.find_by(cdp.Run, depositions, lambda batch: [cdp.Run.tomograms.deposition_id._in(batch)])
 
 
-def _of_deposition(portal: Portal, deposition: int) -> list[Any]:
-    """Runs of a deposition's datasets, or with annotations or tomograms of it. Raises NotFoundError."""
-    found = _deposited(portal, (deposition,))
-    found += portal.find(cdp.Run, [cdp.Run.dataset.deposition_id == deposition])
-    if not found:
-        known = portal.find(cdp.Deposition, [cdp.Deposition.id == deposition])
-        _require((deposition,), {d.id for d in known}, "deposition")
-        log.warning("no runs in portal deposition %d", deposition)
+def _of_depositions(portal: Portal, ids: Sequence[int]) -> list[Any]:
+    """Runs of the depositions' datasets, or with annotations or tomograms of them. Raises NotFoundError."""
+    found = _deposited(portal, ids)
+    found += portal.find_by(cdp.Run, ids, lambda batch: [cdp.Run.dataset.deposition_id._in(batch)])
+    if ids and not found:
+        known = portal.find_by(cdp.Deposition, ids, lambda batch: [cdp.Deposition.id._in(batch)])
+        _require(ids, {deposition.id for deposition in known}, "deposition")
     return found
 
 

@@ -30,7 +30,10 @@ def resolve(address: str) -> str:
         from huggingface_hub import hf_hub_url
 
         repository, revision, path = found.groups()
-        return str(hf_hub_url(repository, path, repo_type="dataset", revision=revision))
+        try:
+            return str(hf_hub_url(repository, path, repo_type="dataset", revision=revision))
+        except ValueError as error:
+            raise UsageError(f"'{address}' is no file of a dataset repository: {error}") from error
     if is_remote(address):
         return address
     if "://" in address and not address.startswith(("file://", "local://")):
@@ -48,6 +51,8 @@ def join(base: str, relative: str) -> str:
     """
     if is_remote(relative):
         return relative
+    if not relative.strip("/. "):
+        raise FormatError("an address is empty")
     if relative.startswith(("/", "file:", "local:")) or ".." in relative.split("/") or "\\" in relative:
         raise FormatError(f"'{relative}' leaves the data set", "paths in a manifest are relative to it")
     if base.startswith(("http://", "https://")):
@@ -62,4 +67,9 @@ def local_files(folder: str) -> Iterator[RemoteFile]:
     if not found:
         raise NotFoundError(f"there is nothing in {folder}")
     for path in found:
-        yield RemoteFile(str(path), path.stat().st_size, None, inside(path.relative_to(root).as_posix(), folder))
+        yield RemoteFile(
+            str(path),
+            path.stat().st_size,
+            str(path.stat().st_mtime_ns),
+            inside(path.relative_to(root).as_posix(), folder),
+        )

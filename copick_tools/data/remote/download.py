@@ -10,15 +10,17 @@ import random
 import shutil
 import threading
 import time
-from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from email.utils import mktime_tz, parsedate_tz
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import urllib3
 
+from copick_tools.data.hashing import file_hash
 from copick_tools.data.remote.connections import Connections
 from copick_tools.data.remote.listing import RemoteFile
 from copick_tools.errors import FormatError, NotFoundError, PopsicleError
@@ -29,7 +31,11 @@ ATTEMPTS = 8  # without one byte of progress
 SIZE_ATTEMPTS = 3  # where the server states another size than the listing or the portal
 FIRST_PAUSE, LONGEST_PAUSE, LONGEST_WAIT = 0.25, 10.0, 120.0  # seconds; the last: what a server may ask for
 STALL, STALLED_BELOW = 60.0, 1 << 14  # seconds, bytes: slower than that, and another connection is tried
+INTERRUPTED = ("interrupted", "run the same command again: what is here is kept")
+LONG = 5.0  # seconds of waiting that are worth a word
+WINDOW = 4  # files that wait for each worker
 PASSING = frozenset({408, 416, 425, 429, 500, 502, 503, 504, 509})
+Result = TypeVar("Result")
 Moved = Callable[[int], None]  # told of bytes as they come; negative where they were in vain
 
 
@@ -63,6 +69,8 @@ class Downloader:
         """patience: attempts that fail in a row, until a file is given up."""
         self._patience = patience
         self._stop = threading.Event()
+        self._waits = False
+        self._window = WINDOW * workers
         self._pool = ThreadPoolExecutor(workers, thread_name_prefix="download")
         self._connections = Connections(workers)
 
@@ -78,15 +86,43 @@ class Downloader:
         """Give up what hasn't begun, and what has at the next block."""
         self._stop.set()
 
-    def submit(self, work: Callable[..., Any], *arguments: Any) -> Future[Any]:
-        """Have something else done by the same workers."""
-        return self._pool.submit(work, *arguments)
+    def all(self, works: Sequence[Callable[[], Result]]) -> list[Result]:
+        """Have a few other things done by the same workers."""
+        return self._results(self._pool.submit(work) for work in works)
 
-    def start(self, remote: RemoteFile, target: Path, moved: Moved) -> Future[Downloaded]:
-        """Begin to bring a file to ``target``."""
-        return self._pool.submit(self.get, remote, target, moved)
+    def many(self, jobs: Iterable[tuple[RemoteFile, Path]], moved: Moved) -> list[Downloaded]:
+        """Bring files to their targets; when one fails the others are given up. Raises what `get` raises."""
+        given_up = threading.Event()
+        try:
+            return self._results(self._pool.submit(self.get, remote, to, moved, given_up) for remote, to in jobs)
+        finally:
+            given_up.set()
 
-    def get(self, remote: RemoteFile, target: Path, moved: Moved = lambda count: None) -> Downloaded:
+    def _results(self, futures: Iterator[Future[Result]]) -> list[Result]:
+        """Results in order. No more than a few times the workers are waiting at any moment, however many there are."""
+        window: deque[Future[Result]] = deque()
+        done = []
+        try:
+            for future in futures:
+                window.append(future)
+                if len(window) >= self._window:
+                    done.append(window.popleft().result())
+            while window:
+                done.append(window.popleft().result())
+        except CancelledError as error:
+            raise Cancelled(*INTERRUPTED) from error
+        finally:
+            for future in window:
+                future.cancel()
+        return done
+
+    def get(
+        self,
+        remote: RemoteFile,
+        target: Path,
+        moved: Moved = lambda count: None,
+        given_up: threading.Event | None = None,
+    ) -> Downloaded:
         """Bring a file to ``target``; what is there in the right size is kept, what has begun goes on.
 
         Raises NotFoundError (404), FormatError (a size other than stated), PopsicleError (it goes on failing).
@@ -99,11 +135,10 @@ class Downloader:
         target.parent.mkdir(parents=True, exist_ok=True)
         if "://" not in remote.url:
             return _copied(remote, target, moved)
-        part = _Part(target, remote, moved)
+        part = _Part(target, remote, moved, [self._stop, *([given_up] if given_up else [])])
         failures, furthest = 0, -1
         while True:
-            if self._stop.is_set():
-                raise Cancelled("interrupted", "run the same command again: what is here is kept")
+            part.require_wanted()
             try:
                 self._attempt(part)
                 return part.finish()
@@ -114,7 +149,10 @@ class Downloader:
                     raise PopsicleError(f"{remote.url}: {error}", "run the same command again later") from error
                 pause = min(LONGEST_PAUSE, FIRST_PAUSE * 2 ** max(0, failures - 1)) * random.uniform(0.5, 1)
                 log.debug("%s: %s; again in %.1f s", remote.url, error, max(pause, error.after))
-                self._stop.wait(max(pause, error.after))
+                if error.after >= LONG and not self._waits:
+                    self._waits = True
+                    log.info("the server asks to wait for %.0f seconds", error.after)
+                part.pause(max(pause, error.after))
 
     def _attempt(self, part: _Part) -> None:
         try:
@@ -130,6 +168,8 @@ class Downloader:
                 part.restart()
                 raise _Again("the server has no such part")
             _require_success(response, part.remote.url)
+            if response.headers.get("Content-Encoding", "identity") != "identity":
+                raise PopsicleError(f"{part.remote.url}: the server sends it compressed, though asked not to")
             part.begin(response)
             self._receive(response, part)
         finally:
@@ -144,8 +184,7 @@ class Downloader:
             with part.open() as file:
                 while block := response.read1(BLOCK, decode_content=False):  # what has come, not a full block
                     part.take(file, block)
-                    if self._stop.is_set():
-                        raise Cancelled("interrupted", "run the same command again: what is here is kept")
+                    part.require_wanted()
                     if time.monotonic() - since > STALL:
                         if part.size - before < STALLED_BELOW:
                             raise _Again("the server sends next to nothing")
@@ -159,8 +198,9 @@ class Downloader:
 class _Part:
     """A file on its way: ``target.part`` and the hash of what it holds."""
 
-    def __init__(self, target: Path, remote: RemoteFile, moved: Moved) -> None:
-        self.target, self.remote, self.moved = target, remote, moved
+    def __init__(self, target: Path, remote: RemoteFile, moved: Moved, ends: list[threading.Event]) -> None:
+        """ends: any of them ends the download."""
+        self.target, self.remote, self.moved, self.ends = target, remote, moved, ends
         self.path = target.with_name(target.name + ".part")
         self.etag = remote.etag  # of the file that the part is a part of
         self.total = remote.size
@@ -170,6 +210,17 @@ class _Part:
         if left and (self.etag or remote.sha256) and (self.total is None or left < self.total):
             self.hash, self.size = _hash(self.path), left
             moved(left)
+
+    def require_wanted(self) -> None:
+        """Raise Cancelled once nobody waits for it any more."""
+        if any(end.is_set() for end in self.ends):
+            raise Cancelled(*INTERRUPTED)
+
+    def pause(self, seconds: float) -> None:
+        """Wait, but not longer than anybody waits for it."""
+        until = time.monotonic() + seconds
+        while time.monotonic() < until and not any(end.is_set() for end in self.ends):
+            time.sleep(min(0.05, seconds))
 
     def headers(self) -> dict[str, str]:
         """Ask for what is missing."""
@@ -233,7 +284,10 @@ class _Part:
 def _copied(remote: RemoteFile, target: Path, moved: Moved) -> Downloaded:
     """A file of this machine, copied. Raises FormatError: other bytes than stated."""
     part = target.with_name(target.name + ".part")
-    shutil.copyfile(remote.url, part)
+    try:
+        shutil.copyfile(remote.url, part)
+    except (FileNotFoundError, IsADirectoryError) as error:
+        raise NotFoundError(f"{remote.url} isn't there, or is no file") from error
     size, digest = part.stat().st_size, file_hash(part)
     if remote.sha256 not in (None, digest) or remote.size not in (None, size):
         part.unlink()
@@ -241,11 +295,6 @@ def _copied(remote: RemoteFile, target: Path, moved: Moved) -> Downloaded:
     os.replace(part, target)
     moved(size)
     return Downloaded(target, size, digest, remote.url)
-
-
-def file_hash(path: Path) -> str:
-    """sha256 of a file, in hexadecimal."""
-    return _hash(path).hexdigest()
 
 
 def _hash(path: Path) -> Any:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
+import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Any
 from urllib.parse import quote, urlsplit
 
@@ -33,34 +34,16 @@ class Bucket:
 
     def __init__(self, connections: int = 8) -> None:
         self._connections = connections
-
-    @cached_property
-    def _s3(self) -> Any:
-        import boto3
-        from botocore import UNSIGNED
-        from botocore.config import Config
-
-        config = Config(
-            signature_version=UNSIGNED,
-            max_pool_connections=self._connections,
-            connect_timeout=10,
-            read_timeout=60,
-            retries={"max_attempts": 8, "mode": "standard"},
-        )
-        s3 = boto3.client("s3", config=config)
-        host = urlsplit(s3.meta.endpoint_url).hostname or ""
-        if host.endswith((".amazonaws.com", ".amazonaws.com.cn")):
-            return s3
-        return boto3.client(
-            "s3", config=config.merge(Config(s3={"addressing_style": "path"}))
-        )  # few have a host a bucket
+        self._lock = threading.Lock()
+        self._made: Any = None
 
     def url(self, address: str) -> str:
-        """The https address of ``s3://bucket/key``; an https address is its own."""
+        """The https address of ``s3://bucket/key``; an https address is its own. Raises FormatError, PopsicleError."""
         if address.startswith(("http://", "https://")):
             return address
         bucket, key = split_address(address)
-        plain: str = self._s3.generate_presigned_url("get_object", Params={"Bucket": bucket, "Key": "_"})
+        with _as_ours(address):
+            plain: str = self._s3().generate_presigned_url("get_object", Params={"Bucket": bucket, "Key": "_"})
         return plain.partition("?")[0].removesuffix("_") + quote(key)
 
     def folder(self, address: str) -> Iterator[RemoteFile]:
@@ -68,23 +51,60 @@ class Bucket:
 
         Raises NotFoundError (nothing there), FormatError (a key that could leave the folder), PopsicleError.
         """
-        from botocore.exceptions import BotoCoreError, ClientError
-
         bucket, key = split_address(address)
         prefix, count = key.rstrip("/") + "/", 0
         base = self.url(f"s3://{bucket}/{prefix}")
-        try:
-            for page in self._s3.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix):
+        with _as_ours(address):
+            for page in self._s3().get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix):
                 for entry in page.get("Contents") or ():
                     path = str(entry["Key"]).removeprefix(prefix)
                     if path == "" or (path.endswith("/") and not entry["Size"]):
                         continue  # a folder that somebody made by hand
                     yield RemoteFile(base + quote(path), int(entry["Size"]), entry.get("ETag"), inside(path, address))
                     count += 1
-        except (BotoCoreError, ClientError) as error:
-            raise PopsicleError(f"can't list {address}: {error}", "is there a network?") from error
         if not count:
             raise NotFoundError(f"there is nothing under {address}")
+
+    def _s3(self) -> Any:
+        """boto3's client, made once."""
+        with self._lock:
+            if self._made is None:
+                self._made = _client(self._connections)
+            return self._made
+
+
+def _client(connections: int) -> Any:
+    import boto3
+    from botocore import UNSIGNED
+    from botocore.config import Config
+
+    config = Config(
+        signature_version=UNSIGNED,
+        max_pool_connections=connections,
+        connect_timeout=10,
+        read_timeout=60,
+        retries={"max_attempts": 8, "mode": "standard"},
+    )
+    s3 = boto3.client("s3", config=config)
+    host = urlsplit(s3.meta.endpoint_url).hostname or ""
+    if host.endswith((".amazonaws.com", ".amazonaws.com.cn")):
+        return s3
+    return boto3.client("s3", config=config.merge(Config(s3={"addressing_style": "path"})))  # few have a host a bucket
+
+
+@contextmanager
+def _as_ours(address: str) -> Iterator[None]:
+    """What boto3 raises, as an error of ours."""
+    from botocore.exceptions import BotoCoreError, ClientError, ParamValidationError
+
+    try:
+        yield
+    except ParamValidationError as error:
+        raise FormatError(f"'{address}' is no address in S3") from error
+    except (BotoCoreError, ClientError, ValueError) as error:
+        raise PopsicleError(
+            f"can't read {address}: {error}", "is there a network? are the AWS settings right?"
+        ) from error
 
 
 def split_address(address: str) -> tuple[str, str]:
