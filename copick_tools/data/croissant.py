@@ -82,7 +82,7 @@ def open_croissant(path: Path, config: Mapping[str, Any] | None = None) -> Any:
     config: a copick config of type mlcroissant whose overlay, objects and addresses count.
     Raises NotFoundError, FormatError.
     """
-    manifest = find_manifest(path)
+    manifest = find_manifest(Path(path))
     document = read_document(manifest)
     given = dict(config or {})
     base = given.get("croissant_base_url") or base_of(document, str(manifest))

@@ -48,7 +48,7 @@ class ManifestFinding(Strict):
     """One thing that a check found. where: a file, a record set or a run."""
 
     level: Literal["error", "warning", "note"]
-    check: Literal["structure", "tables", "records", "files", "splits", "leaks", "copick"]
+    check: Literal["structure", "tables", "records", "files", "splits", "objects", "leaks", "copick"]
     where: str
     message: str
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 
 from copick_tools.data.groups import Groups
 from copick_tools.data.lists import Listed
+from copick_tools.data.manifests.files import tree_hash
 from copick_tools.data.manifests.reading import Manifest
 from copick_tools.data.manifests.recorded import Recorded, read_datasets, read_depositions, read_recorded
 from copick_tools.data.manifests.tables import Row
@@ -149,6 +150,11 @@ def _hashes(manifest: Manifest) -> dict[str, list[tuple[str, int, str | None]]]:
         seen.add(path)
         store, dot, inside = path.partition(".zarr/")
         found[f"{store}.zarr" if dot else path].append((inside, int(size), row.get("sha256") or None))
+    for row in manifest.rows("stores"):
+        url = row.get("url", "")
+        files = [(f"{url}/{path}", sha256 or "") for path, _, sha256 in found.get(url, ())]
+        if row.get("files") != str(len(files)) or row.get("tree_sha256") != tree_hash(url, files):
+            raise FormatError(f"{manifest.address}: files.csv doesn't list what stores.csv states of {url!r}")
     return found
 
 

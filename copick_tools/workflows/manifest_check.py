@@ -11,6 +11,7 @@ from copick_tools.data.manifests import leaks, tables
 from copick_tools.data.manifests.assignments import check_splits
 from copick_tools.data.manifests.files import Progress
 from copick_tools.data.manifests.hashes import Count, check_files, check_urls
+from copick_tools.data.manifests.objects import check_objects
 from copick_tools.data.manifests.opening import check_opens
 from copick_tools.data.manifests.reading import base_of, find_manifest
 from copick_tools.data.manifests.structure import check_distribution, check_records, check_structure
@@ -52,7 +53,12 @@ def examine(manifest: Path, folder: Path, data: Path | None, reading: tuple[int,
     given = data is not None and subject.mark.get("data") != "none"
     subject.data = data.expanduser().absolute() if data is not None and given else _find_data(subject)
     findings = list(chain(check_structure(subject), check_distribution(subject), read_tables(subject)))
-    steps: list[Callable[[Subject], Iterable[ManifestFinding]]] = [check_urls, check_splits, _check_leaks]
+    steps: list[Callable[[Subject], Iterable[ManifestFinding]]] = [
+        check_urls,
+        check_splits,
+        check_objects,
+        _check_leaks,
+    ]
     for step in steps:
         findings += step(subject)
     if reading is not None:

@@ -624,3 +624,16 @@ def _validate(folder):
         [command, "validate", "--jsonld", folder / "metadata.json"], capture_output=True, text=True, check=False
     )
     return None if done.returncode == 0 else done.stderr
+
+
+@pytest.mark.parametrize(("key", "value"), [("label", 9), ("radius", 1.0), ("name", "renamed")])
+def test_objects_that_changed_since_are_named(popsicle, project, key, value):
+    popsicle("manifest", "build", "-c", project.config, *LICENSED)
+    config = json.loads(project.config.read_text())
+    config["pickable_objects"][0][key] = value
+    project.config.write_text(json.dumps(config))
+    assert "ribosome" in popsicle("manifest", "check", project.folder, code=1).stdout
+
+
+def test_a_licence_that_nobody_knows_is_refused(popsicle, project):
+    assert "CC-BY-4.0" in popsicle("manifest", "build", "-c", project.config, "--license", "CC-BY", code=2).stderr

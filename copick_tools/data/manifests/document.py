@@ -58,6 +58,8 @@ RAI_KEYS = {
 
 Rai = dict[str, list[str]]
 
+OTHER_LICENSES = ("Apache-2.0", "BSD-2-Clause", "BSD-3-Clause", "CC-BY-NC-SA-4.0", "CC-BY-ND-4.0", "CC-BY-3.0", "GPL-3.0-only", "MIT", "ODbL-1.0", "ODC-By-1.0", "PDDL-1.0")  # fmt: skip
+
 
 @dataclass(frozen=True)
 class About:
@@ -88,8 +90,11 @@ def license_url(text: str) -> str:
         return LICENSES[text]
     if text.startswith(("https://", "http://")) and urlsplit(text).netloc:
         return text
-    if not text or not all(part.isalnum() for part in text.replace(".", "-").split("-")):
-        raise UsageError(f"'{text}' is no licence", "give an SPDX id such as CC0-1.0 or CC-BY-4.0, or a URL")
+    if text not in OTHER_LICENSES:
+        raise UsageError(
+            f"'{text}' is no licence that is known here",
+            f"{nearest(text, [*LICENSES, *OTHER_LICENSES])} for any other give its URL",
+        )
     return f"https://spdx.org/licenses/{text}.html"
 
 

@@ -13,7 +13,7 @@ from copick_tools.data.manifests.reading import METADATA, read_document
 from copick_tools.errors import FormatError
 from copick_tools.recipes.data_results import ManifestFinding
 
-Check = Literal["structure", "tables", "records", "files", "splits", "leaks", "copick"]
+Check = Literal["structure", "tables", "records", "files", "splits", "objects", "leaks", "copick"]
 
 
 def error(check: Check, where: str, message: str) -> ManifestFinding:

@@ -20,7 +20,7 @@ from typing import Any, TypeVar
 
 import urllib3
 
-from copick_tools.data.hashing import file_hash
+from copick_tools.data.hashing import file_hash, hash_begun
 from copick_tools.data.remote.connections import Connections
 from copick_tools.data.remote.listing import RemoteFile
 from copick_tools.errors import FormatError, NotFoundError, PopsicleError
@@ -208,7 +208,7 @@ class _Part:
         self.hash = hashlib.sha256()
         left = self.path.stat().st_size if self.path.is_file() else 0
         if left and (self.etag or remote.sha256) and (self.total is None or left < self.total):
-            self.hash, self.size = _hash(self.path), left
+            self.hash, self.size = hash_begun(self.path), left
             moved(left)
 
     def require_wanted(self) -> None:
@@ -295,11 +295,6 @@ def _copied(remote: RemoteFile, target: Path, moved: Moved) -> Downloaded:
     os.replace(part, target)
     moved(size)
     return Downloaded(target, size, digest, remote.url)
-
-
-def _hash(path: Path) -> Any:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256")
 
 
 def _require_success(response: urllib3.BaseHTTPResponse, url: str) -> None:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from copick_tools.data.manifests.reading import (
+    FOLDER,
     METADATA,
     Manifest,
     base_of,
@@ -29,7 +30,15 @@ def read_manifest(address: str, room: Path, downloader: Downloader) -> Manifest:
     Raises NotFoundError, FormatError (not a Croissant, a table that isn't what the manifest states), PopsicleError.
     """
     reader = _Reader(_metadata(resolve(address)), room, downloader, Bucket())
-    document = read_document(reader.bring(reader.place, METADATA), reader.place)
+    try:
+        path = reader.bring(reader.place, METADATA)
+    except NotFoundError:
+        folder = reader.place.removesuffix(f"/{METADATA}")
+        if address.endswith(METADATA) or not is_remote(folder):
+            raise
+        reader = replace(reader, place=f"{folder}/{FOLDER}/{METADATA}")  # a project was given
+        path = reader.bring(reader.place, METADATA)
+    document = read_document(path, reader.place)
     entries = file_objects(document, reader.place)
     tables = {name: read_table(reader.table(entry, f"{name}.csv"), name, document) for name, entry in entries.items()}
     return Manifest(reader.place, base_of(document, reader.place), room, document, tables)
