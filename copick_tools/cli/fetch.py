@@ -14,7 +14,9 @@ from copick_tools.cli.walking import tell
 from copick_tools.errors import UsageError
 
 if TYPE_CHECKING:
+    from copick_tools.data.project import Project
     from copick_tools.workflows.fetch import FetchPlan
+    from copick_tools.workflows.fetch_portal import Request
 
 IDS = ("dataset", "deposition", "run")
 NUMBER = click.IntRange(1, 2**31 - 1)  # the portal's ids
@@ -61,36 +63,14 @@ def fetch(
     Examples: popsicle fetch phantom --split train --out phantom
               popsicle fetch --dataset-id 10440 --limit 2 --out data --dry-run
     """
-    ids = {kind: given.pop(f"{kind}_id") for kind in IDS}
-    if task and any(ids.values()):
-        raise UsageError("give a task or ids, not both", "runs of a task are chosen with -r")
-    if not (task or any(ids.values()) or croissant):
-        raise UsageError("what is to be fetched?", "a task (popsicle tasks ls), --dataset-id, --run-id or --croissant")
-    if task and given["radius"]:
-        raise UsageError("--radius: the radii are those of the task")
-    if not math.isfinite(given["voxel_spacing"] or 1.0):
-        raise UsageError(f"--voxel-spacing {given['voxel_spacing']}: no number of angstrom")
-    from copick_tools.recipes.load import load_task
-    from copick_tools.types import RunResult
     from copick_tools.workflows.fetch import How, fetch
-    from copick_tools.workflows.fetch_portal import Ids, Request
     from copick_tools.workflows.fetch_request import plan_fetch, stream
 
     how = How(*(given.pop(key) for key in ("workers", "overwrite", "verify", "trust_listing")))
-    request = Request(
-        load_task(task) if task else None,
-        Ids(ids["dataset"], ids["deposition"], ids["run"]),
-        runs=given.pop("run_names"),
-        radii=dict(map(options.object_radius, given.pop("radius"))),
-        **given,
-    )
+    request = _request(task, bool(croissant), given)
     if as_stream:
         output.note("nothing is copied: the data are read from where they are")
-        streamed = stream(request, croissant, out)
-        if as_json:
-            tell([RunResult(run, "done") for run in streamed.run_names], streamed.run_names, str(streamed.config), True)
-        else:
-            output.result(str(streamed.config))
+        _show_streamed(stream(request, croissant, out), as_json)
         return
     plan = plan_fetch(request, croissant, out)
     if dry_run:
@@ -101,6 +81,39 @@ def fetch(
         output.note(f"project: {project.config}")
         seen = output.follow("fetch", results, len(plan.names), bar=False)
     tell(seen, plan.names, str(project.config), as_json)
+
+
+def _request(task: str | None, has_manifest: bool, given: dict[str, Any]) -> Request:
+    """What is asked for. Raises UsageError."""
+    ids = {kind: given.pop(f"{kind}_id") for kind in IDS}
+    if task and any(ids.values()):
+        raise UsageError("give a task or ids, not both", "runs of a task are chosen with -r")
+    if not (task or any(ids.values()) or has_manifest):
+        raise UsageError("what is to be fetched?", "a task (popsicle tasks ls), --dataset-id, --run-id or --croissant")
+    if task and given["radius"]:
+        raise UsageError("--radius: the radii are those of the task")
+    if not math.isfinite(given["voxel_spacing"] or 1.0):
+        raise UsageError(f"--voxel-spacing {given['voxel_spacing']}: no number of angstrom")
+    radii = dict(map(options.object_radius, given.pop("radius")))
+    from copick_tools.recipes.load import load_task
+    from copick_tools.workflows.fetch_portal import Ids, Request
+
+    return Request(
+        load_task(task) if task else None,
+        Ids(ids["dataset"], ids["deposition"], ids["run"]),
+        runs=given.pop("run_names"),
+        radii=radii,
+        **given,
+    )
+
+
+def _show_streamed(project: Project, as_json: bool) -> None:
+    from copick_tools.types import RunResult
+
+    if as_json:
+        tell([RunResult(run, "done") for run in project.run_names], project.run_names, str(project.config), True)
+    else:
+        output.result(str(project.config))
 
 
 def _show(plan: FetchPlan, out: Path, as_json: bool) -> None:

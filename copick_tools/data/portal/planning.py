@@ -31,41 +31,19 @@ class Target:
     labels: Mapping[str, int] | None = None
 
 
+_Placed = tuple[Chosen, PicksUri | SegmentationUri]  # an annotation file, and where it goes
+
+
 def plan_run(rows: RunRows, name: str, split: str | None, target: Target, deposition: int | None) -> RunPlan:
     """The plan of one run. deposition: of its dataset. Raises NotFoundError, PopsicleError: no tomogram, or several."""
     wanted = target.wanted
     depositions = wanted.depositions or ((deposition,) if deposition is not None else ())
     tomogram, rule = choose_tomogram(rows, wanted, depositions)
-    chosen, notes = choose_annotations(rows, tomogram, wanted, depositions)
-    uri = TomogramUri(tomo_type(tomogram), round(tomogram.voxel_spacing, 3))
     if not (tomogram.voxel_spacing or 0) > 0:
         raise FormatError(f"tomogram {tomogram.id} has a voxel spacing of {tomogram.voxel_spacing}")
-    stores = [
-        Store(
-            _elsewhere(tomogram.s3_omezarr_dir),
-            _bytes(tomogram.file_size_omezarr),
-            f"tomogram-{tomogram.id}",
-            tomogram_path(name, uri),
-        )
-    ]
-    points, masks, annotations = [], [], []
-    used: set[PicksUri | SegmentationUri] = set()
-    for entry in chosen:
-        destination = _destination(entry, target, uri)
-        if destination in used and isinstance(destination, SegmentationUri) and destination.kind != "multilabel":
-            entry = replace(
-                entry, reference=False
-            )  # a mask of another state: it has no place of its own beside the first
-            notes.append(f"{entry.object}: annotation {entry.source.annotation.id} kept under its own user id")
-            destination = _destination(entry, target, uri)
-        used.add(destination)
-        annotations.append(_annotation(entry, destination))
-        if isinstance(destination, PicksUri):
-            points.append(_points(entry, destination))
-        elif destination.kind == "multilabel":
-            masks.append(_mask(entry, None, (target.labels or {})[entry.object]))
-        else:
-            stores.append(_mask(entry, segmentation_path(name, destination), None))
+    chosen, notes = choose_annotations(rows, tomogram, wanted, depositions)
+    uri = TomogramUri(tomo_type(tomogram), round(tomogram.voxel_spacing, 3))
+    placed, more = _places(chosen, target, uri)
     record = RunRecord(
         run=name,
         portal_run_id=rows.run.id,
@@ -81,15 +59,48 @@ def plan_run(rows: RunRows, name: str, split: str | None, target: Target, deposi
             chosen_by=rule,
             authors=rows.tomogram_authors.get(tomogram.id, ()),
         ),
-        annotations=tuple(annotations),
-        notes=tuple(notes),
+        annotations=tuple(_annotation(entry, place) for entry, place in placed),
+        notes=(*notes, *more),
     )
     sizes = (tomogram.size_x, tomogram.size_y, tomogram.size_z)
     extent = tuple(size * tomogram.voxel_spacing for size in sizes) if all(sizes) else None
-    merge = None
-    if masks:
-        merge = Merge(_merged(target, uri), tuple(sorted(masks, key=lambda m: m.label or 0)))
-    return RunPlan(record, tuple(stores), tuple(points), merge, extent)
+    points = tuple(_points(entry, place) for entry, place in placed if isinstance(place, PicksUri))
+    stores, merge = _stores(placed, name, target)
+    return RunPlan(record, (_tomogram(tomogram, tomogram_path(name, uri)), *stores), points, merge, extent)
+
+
+def _places(chosen: list[Chosen], target: Target, tomogram: TomogramUri) -> tuple[list[_Placed], list[str]]:
+    """Where each annotation goes. A second mask of an object, of another state, has no place beside the first."""
+    placed: list[_Placed] = []
+    notes = []
+    for entry in chosen:
+        place = _destination(entry, target, tomogram)
+        taken = place in [other for _, other in placed]
+        if taken and isinstance(place, SegmentationUri) and place.kind != "multilabel":
+            notes.append(f"{entry.object}: annotation {entry.source.annotation.id} kept under its own user id")
+            entry = replace(entry, reference=False)
+            place = _destination(entry, target, tomogram)
+        placed.append((entry, place))
+    return placed, notes
+
+
+def _stores(placed: list[_Placed], name: str, target: Target) -> tuple[list[Store], Merge | None]:
+    """Masks that are copied as they are, and those that become one volume."""
+    stores, merged = [], []
+    uri: SegmentationUri | None = None
+    for entry, place in placed:
+        if isinstance(place, SegmentationUri) and place.kind == "multilabel":
+            merged.append(_mask(entry, None, (target.labels or {})[entry.object]))
+            uri = place
+        elif isinstance(place, SegmentationUri):
+            stores.append(_mask(entry, segmentation_path(name, place), None))
+    masks = tuple(sorted(merged, key=lambda mask: mask.label or 0))
+    return stores, Merge(uri, masks) if uri is not None else None
+
+
+def _tomogram(tomogram: Any, path: str) -> Store:
+    address, size = _elsewhere(tomogram.s3_omezarr_dir), _bytes(tomogram.file_size_omezarr)
+    return Store(address, size, f"tomogram-{tomogram.id}", path)
 
 
 def _destination(entry: Chosen, target: Target, tomogram: TomogramUri) -> PicksUri | SegmentationUri:
