@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from itertools import chain
 from pathlib import Path
 
+from copick_tools.data.hashing import file_hash
 from copick_tools.data.plan import PointsFile, RunPlan, Store
 from copick_tools.data.provenance import read_record
 from copick_tools.data.remote.address import is_remote, join, local_files
@@ -121,9 +122,9 @@ class Fetcher:
         else:
             raise FormatError(f"{store.address} can't be listed", "a manifest for https needs the files of its stores")
         total = sum(file.size or 0 for file in files)
-        if store.size is None:
-            self.tally.more(total)
-        elif store.size != total and not self.trust_listing:
+        if store.size is None or self.trust_listing:
+            self.tally.more(total - (store.size or 0))
+        elif store.size != total:
             raise FormatError(
                 f"{store.address} has {total} bytes in {len(files)} files, the portal states {store.size}",
                 "incomplete, or the portal's number is out of date; --trust-listing takes the server's",
@@ -140,7 +141,7 @@ class Fetcher:
         if final is not None and not self.fresh and _is_whole(final, files):
             placed = mark_path(room, store)
             marked = placed.is_file() and placed.read_text(encoding="utf-8") == mark
-            if marked or _is_recorded(record, store, files):
+            if _is_intact(final, files) and (marked or _is_recorded(final, record, store, files)):
                 return Arrived(final, mark, in_place=True)
         return Arrived(room / f"{mark}-{store.key}", mark, in_place=False)
 
@@ -165,9 +166,20 @@ def _is_whole(store: Path, files: Iterable[RemoteFile]) -> bool:
     return there == wanted
 
 
-def _is_recorded(record: RunRecord | None, store: Store, files: Iterable[RemoteFile]) -> bool:
-    """Whether an earlier fetch, finished, brought these very files."""
+def _is_intact(final: Path, files: Iterable[RemoteFile]) -> bool:
+    """Whether the files have the hashes that are stated, where any are."""
+    return all(file.sha256 in (None, file_hash(final / file.path)) for file in files if file.sha256)
+
+
+def _is_recorded(final: Path, record: RunRecord | None, store: Store, files: Iterable[RemoteFile]) -> bool:
+    """Whether an earlier fetch, finished, brought these very files, and they are still what they were."""
     if record is None:
         return False
-    known = {file.path: (file.size, file.url) for file in record.files}
-    return all(known.get(f"{store.path}/{file.path}") == (file.size, file.url) for file in files)
+    known = {file.path: file for file in record.files}
+    for file in files:
+        before = known.get(f"{store.path}/{file.path}")
+        if before is None or (before.size, before.url) != (file.size, file.url):
+            return False
+        if file_hash(final / file.path) != before.sha256:
+            return False
+    return True

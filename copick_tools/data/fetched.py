@@ -35,6 +35,7 @@ def is_complete(folder: Path, plan: RunPlan, *, verify: bool = False) -> bool:
             f"not {plan.record.tomogram.id if plan.record.tomogram else None}, whose coordinates may be others",
             "--overwrite replaces it, another --out keeps both",
         )
+    _require_whole_merge(record, plan)
     there = _covers(record, plan)
     for file in record.files:
         path = folder / file.path
@@ -52,7 +53,24 @@ def differs(record: RunRecord, planned: RunRecord) -> bool:
     old, new = record.tomogram, planned.tomogram
     if old is None or new is None:
         return False
-    return old.alignment_id != new.alignment_id or (old.uri == new.uri and old.id != new.id)
+    return _differ(old.alignment_id, new.alignment_id) or (old.uri == new.uri and _differ(old.id, new.id))
+
+
+def _differ(old: int | None, new: int | None) -> bool:
+    """Whether two ids are known, and not the same."""
+    return old is not None and new is not None and old != new
+
+
+def _require_whole_merge(record: RunRecord, plan: RunPlan) -> None:
+    """Raise PopsicleError where a merged volume would lose the objects that an earlier fetch brought into it."""
+    if plan.merge is None:
+        return
+    planned = {annotation.url for annotation in plan.record.annotations}
+    lost = [a.object for a in record.annotations if a.uri == str(plan.merge.uri) and a.url not in planned]
+    if lost:
+        raise PopsicleError(
+            f"the merged volume of the run has {', '.join(lost)} too", "fetch all objects together, or --overwrite"
+        )
 
 
 def _covers(record: RunRecord, plan: RunPlan) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import zlib
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -48,11 +49,18 @@ def merge_masks(masks: Sequence[tuple[int, Path]], voxel_spacing: float, out: Pa
         region = tuple(slice(i * c, min((i + 1) * c, size)) for i, c, size in zip(corner, labels.chunks, shape))
         merged = np.zeros([part.stop - part.start for part in region], np.uint8)
         for label, array in arrays:
-            claimed = array[region] > 0
-            contested += int(np.count_nonzero(merged[claimed]))
+            claimed = _read(array, region) > 0
+            contested += int(np.count_nonzero(claimed & (merged != 0) & (merged != label)))
             merged[claimed & (merged == 0)] = label
         labels[region] = merged
     return contested
+
+
+def _read(array: zarr.Array, region: tuple[slice, ...]) -> np.ndarray:
+    try:
+        return np.asarray(array[region])
+    except (RuntimeError, ValueError, OSError, zlib.error) as error:  # what codecs raise on damaged chunks
+        raise FormatError(f"a mask has a chunk that can't be read: {error}") from error
 
 
 def _level0(path: Path) -> zarr.Array:
@@ -60,7 +68,7 @@ def _level0(path: Path) -> zarr.Array:
     try:
         group = zarr.open_group(zarr.storage.FSStore(str(path), mode="r", dimension_separator="/"), mode="r")
         return group["0"]
-    except (KeyError, ValueError, OSError) as error:
+    except (KeyError, TypeError, ValueError, OSError, zarr.errors.MetadataError) as error:
         raise FormatError(f"{path.name} is no OME-Zarr volume") from error
 
 

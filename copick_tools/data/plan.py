@@ -5,7 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from copick_tools.data.uris import Kind, PicksUri, SegmentationUri, TomogramUri
+from copick_tools.data.uris import (
+    Kind,
+    PicksUri,
+    SegmentationUri,
+    TomogramUri,
+    names_segmentation,
+    picks_uri,
+    segmentation_uri,
+)
 from copick_tools.recipes.provenance import RunRecord
 
 
@@ -112,3 +120,10 @@ def segmentation_path(run: str, uri: SegmentationUri) -> str:
 def picks_path(run: str, uri: PicksUri) -> str:
     """Where copick keeps picks, relative to the project."""
     return f"ExperimentRuns/{run}/Picks/{uri.user}_{uri.session}_{uri.object}.json"
+
+
+def annotation_path(run: str, uri: str) -> str:
+    """Where copick keeps what a URI of a record names, relative to the project."""
+    if not names_segmentation(uri):
+        return picks_path(run, picks_uri(uri))
+    return segmentation_path(run, segmentation_uri(uri))

@@ -28,6 +28,11 @@ def read_record(folder: Path, run: str) -> RunRecord | None:
     return _read(record_path(folder, run), RunRecord)
 
 
+def read_as_record(path: Path) -> RunRecord | None:
+    """A record that lies elsewhere; None where there is none. Raises FormatError."""
+    return _read(path, RunRecord)
+
+
 def read_records(project: Project) -> dict[str, RunRecord]:
     """The records of all fetched runs, by run, sorted; empty for a project that wasn't fetched. Raises FormatError."""
     folder = record_path(project.folder, "_").parent

@@ -19,16 +19,17 @@ from copick_tools.data.bring import Brought, mark_path
 from copick_tools.data.check import check_volumes
 from copick_tools.data.fetched import differs, made_file
 from copick_tools.data.hashing import file_hash
-from copick_tools.data.plan import PointsFile, Store, picks_path, segmentation_path
+from copick_tools.data.plan import PointsFile, Store, annotation_path, picks_path, segmentation_path
 from copick_tools.data.portal.points import count_points, read_ndjson
 from copick_tools.data.project import Project, write_text
-from copick_tools.data.provenance import read_record, record_path, write_record
+from copick_tools.data.provenance import read_as_record, read_record, record_path, write_record
 from copick_tools.data.uris import PicksUri
 from copick_tools.data.write import make_picks, refresh
 from copick_tools.errors import FormatError, PopsicleError
 from copick_tools.recipes.provenance import FetchedAnnotation, FetchedFile, RunRecord
 from copick_tools.types import Points
 
+EARLIER = "earlier.json"  # the run's record while something is put beside what it states
 OUTSIDE = 50.0  # angstrom beyond the faces of a tomogram at which a point is worth a word
 
 
@@ -47,18 +48,19 @@ def put(project: Project, brought: Brought) -> RunRecord:
     Raises FormatError (points or volumes that can't be read), PopsicleError (something of the user's own is in the way).
     """
     folder, run = project.folder, brought.plan.run
-    earlier = _earlier(folder, run)
+    earlier = _earlier(folder, run, brought.room)
     check_volumes(brought)
     made = _make(project, brought)
     _require_ours(folder, brought, made, earlier)
-    for store in brought.plan.stores:
-        if brought.stores[store.key].in_place:
-            write_text(mark_path(brought.room, store), brought.stores[store.key].mark)
-    record_path(folder, run).unlink(missing_ok=True)
+    if record_path(folder, run).exists():
+        os.replace(record_path(folder, run), brought.room / EARLIER)
+    marks = {str(store.path): store for store in brought.plan.stores}
+    for path in marks.keys() - made.places.keys():
+        write_text(mark_path(brought.room, marks[path]), brought.stores[marks[path].key].mark)
     for path, now in made.places.items():
         _swap(now, folder / path, brought.room)
-    for store in brought.plan.stores:
-        write_text(mark_path(brought.room, store), brought.stores[store.key].mark)
+        if path in marks:
+            write_text(mark_path(brought.room, marks[path]), brought.stores[marks[path].key].mark)
     refresh(project, run)
     record = brought.plan.record.model_copy(
         update={
@@ -76,10 +78,10 @@ def put(project: Project, brought: Brought) -> RunRecord:
     return record
 
 
-def _earlier(folder: Path, run: str) -> RunRecord | None:
-    """What an earlier fetch stated; None where it can't be read, for then it is fetched again."""
+def _earlier(folder: Path, run: str, room: Path) -> RunRecord | None:
+    """What an earlier fetch stated, also if putting something beside it was cut short; None where it can't be read."""
     try:
-        return read_record(folder, run)
+        return read_record(folder, run) or read_as_record(room / EARLIER)
     except FormatError:
         return None
 
@@ -99,7 +101,12 @@ def _make(project: Project, brought: Brought) -> _Made:
         assert plan.merge.uri.voxel_spacing is not None
         merged = room / "merged.zarr"
         masks = [(mask.label or 0, brought.stores[mask.key].folder) for mask in plan.merge.masks]
-        contested = merge_masks(masks, plan.merge.uri.voxel_spacing, merged)
+        try:
+            contested = merge_masks(masks, plan.merge.uri.voxel_spacing, merged)
+        except FormatError:
+            for _, folder in masks:
+                shutil.rmtree(folder)  # so that the next attempt asks for them again
+            raise
         made.places[segmentation_path(plan.run, plan.merge.uri)] = merged
         if contested:
             made.notes.append(f"{contested} voxels are in two masks: the lower label has them")
@@ -166,20 +173,16 @@ def _noticed(entry: PointsFile, found: Points | int, extent: tuple[float, ...] |
 
 
 def _require_ours(folder: Path, brought: Brought, made: _Made, earlier: RunRecord | None) -> None:
-    """Leave a mark that this run may be replaced, unless something is in its place that wasn't fetched.
-
-    Raises PopsicleError: picks, a tomogram or a segmentation of the user's own.
-    """
-    mark = brought.room / "putting"
-    if not (brought.fresh or mark.exists()):
-        known = {file.path for file in earlier.files} if earlier else set()
-        for path, now in made.places.items():
-            fetched = path in known or any(other.startswith(f"{path}/") for other in known)
-            if (folder / path).exists() and not fetched and _hashes(folder / path) != _hashes(now):
-                raise PopsicleError(
-                    f"{path} is there and isn't what was fetched", "--overwrite replaces it, another --out keeps it"
-                )
-    write_text(mark, "")
+    """Raise PopsicleError where picks, a tomogram or a segmentation would be replaced that weren't fetched."""
+    if brought.fresh:
+        return
+    known = {file.path for file in earlier.files} if earlier else set()
+    for path, now in made.places.items():
+        fetched = path in known or any(other.startswith(f"{path}/") for other in known)
+        if (folder / path).exists() and not fetched and _hashes(folder / path) != _hashes(now):
+            raise PopsicleError(
+                f"{path} is there and isn't what was fetched", "--overwrite replaces it, another --out keeps it"
+            )
 
 
 def _hashes(path: Path) -> dict[str, str]:
@@ -223,10 +226,16 @@ def _downloaded(brought: Brought, store: Store) -> list[FetchedFile]:
 def _with_earlier(record: RunRecord, earlier: RunRecord, folder: Path) -> RunRecord:
     """The record, and what an earlier fetch of the run brought beside it."""
     uris, paths = {a.uri for a in record.annotations}, {f.path for f in record.files}
-    kept = [a for a in earlier.annotations if a.uri not in uris]
     files = [f for f in earlier.files if f.path not in paths and (folder / f.path).is_file()]
+    there = [f.path for f in files]
+    kept = [
+        a
+        for a in earlier.annotations
+        if a.uri not in uris and any(p.startswith(annotation_path(record.run, a.uri)) for p in there)
+    ]
     return record.model_copy(
         update={
+            "tomogram": record.tomogram or earlier.tomogram,
             "split": record.split or earlier.split,
             "annotations": (*record.annotations, *kept),
             "files": (*record.files, *files),

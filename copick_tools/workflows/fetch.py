@@ -101,7 +101,8 @@ def require_own(out: Path) -> None:
 def require_space(plan: FetchPlan, out: Path, *, overwrite: bool = False) -> None:
     """Raise PopsicleError where the disk has less room than what is missing."""
     wanted = sum(run.size for run in plan.runs if overwrite or not is_there(out, run))
-    begun = sum(path.stat().st_size for path in (out / DOWNLOADS).rglob("*") if path.is_file())
+    rooms = [out / DOWNLOADS / run.run for run in plan.runs]
+    begun = sum(path.stat().st_size for room in rooms for path in room.rglob("*") if path.is_file())
     missing, free = max(0, wanted - begun), free_space(out)
     if missing > free:
         raise PopsicleError(
@@ -192,7 +193,15 @@ def _results(project: Project, plan: FetchPlan, ahead: _Ahead, stack: ExitStack)
         if plan.groups is not None:
             publish_groups(project, plan.groups)
         if complete:
-            shutil.rmtree(ahead.downloads, ignore_errors=True)
+            _tidy(ahead.downloads, plan)
+
+
+def _tidy(downloads: Path, plan: FetchPlan) -> None:
+    """Remove what is left of these runs' downloads, and the folder if nothing else is on its way."""
+    for run in plan.runs:
+        shutil.rmtree(downloads / run.run, ignore_errors=True)
+    if downloads.is_dir() and not any(downloads.iterdir()):
+        downloads.rmdir()
 
 
 class _Ahead:

@@ -188,3 +188,37 @@ def test_a_lost_record_of_what_is_unchanged_is_written_again(fetch):
     (record,) = (out / ".popsicle/portal/runs").iterdir()
     record.unlink()
     assert content(fetch("out")) == whole
+
+
+def test_a_merged_volume_is_never_made_of_less_than_before(fetch):
+    out = fetch("out", "--objects", "cytoplasm", "--objects", "membrane")
+    whole = content(out)
+    fetch("out", "--objects", "membrane", code=1)
+    assert content(out) == whole
+    assert content(fetch("out")) == content(fetch("alone"))
+
+
+@pytest.mark.slow
+def test_what_an_earlier_fetch_brought_stays_on_record(served, popsicle, tmp_path):
+    _, scene = served
+    (run,) = scene.runs.values()
+    common = ("fetch", "--run-id", run["id"], "--voxel-spacing", 20, "--tomo-type", "wbp-raw")
+    for number in range(40):
+        out = tmp_path / str(number)
+        popsicle(*common, "--objects", "cytoplasm", "--out", out)
+        with killed_at(number) as begun, suppress(Killed):
+            popsicle(*common, "--objects", "membrane", "--out", out)
+        popsicle(*common, "--objects", "membrane", "--out", out)
+        (name,) = (path.stem for path in (out / ".popsicle/portal/runs").iterdir())
+        assert {a.object for a in read_record(out, name).annotations} == {"cytoplasm", "membrane"}, begun
+        if len(begun) <= number:
+            break
+    assert number > 5
+
+
+def test_the_downloads_of_other_runs_stay(served, fetch):
+    out = fetch("out")
+    room = out / ".popsicle/downloads/other"
+    room.mkdir(parents=True)
+    fetch("out", "--overwrite")
+    assert room.is_dir()

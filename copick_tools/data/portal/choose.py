@@ -110,9 +110,9 @@ def choose_annotations(
     named = [(name, file) for file in rows.annotations if (name := wanted.name_of(file.annotation)) is not None]
     fits = [(name, file) for name, file in named if _fits(file, tomogram, rows.tomograms)]
     notes = _renamed(named, wanted.objects)
-    referred = {(name, kind_of(file)) for name, file in fits if is_reference(file, depositions)}
+    referred = {_key(name, file) for name, file in fits if is_reference(file, depositions)}
     for name, file in named:
-        if is_reference(file, depositions) and (name, kind_of(file)) not in referred:
+        if is_reference(file, depositions) and _key(name, file) not in referred:
             note = (
                 f"the reference {kind_of(file)} of {name} lie on {_place(file)}, the tomogram on {_place_of(tomogram)}"
             )
@@ -123,6 +123,11 @@ def choose_annotations(
             notes.append(f"annotation file {file.file.id} of {name} states no voxel spacing: left out")
     chosen, more = _references(fits, depositions)
     return chosen, list(dict.fromkeys(notes + more))
+
+
+def _key(name: str, candidate: AnnotationFile) -> tuple[str, Kind, str]:
+    """What there is one reference of: an object in a state, as points or as masks."""
+    return name, kind_of(candidate), _folded(candidate.annotation.object_state)
 
 
 def kind_of(candidate: AnnotationFile) -> Kind:
@@ -158,7 +163,7 @@ def _references(fits: list[tuple[str, AnnotationFile]], depositions: Sequence[in
     rivals: dict[tuple[str, Kind, str], list[AnnotationFile]] = {}
     for name, file in fits:
         if is_reference(file, depositions):
-            rivals.setdefault((name, kind_of(file), _folded(file.annotation.object_state)), []).append(file)
+            rivals.setdefault(_key(name, file), []).append(file)
     best = {key: max(files, key=_rank) for key, files in rivals.items()}
     notes = [
         f"{len(files)} references of {key[0]}: annotation {best[key].annotation.id} ({best[key].shape_type}) taken, "

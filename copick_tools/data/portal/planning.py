@@ -163,9 +163,9 @@ def _annotation(entry: Chosen, uri: PicksUri | SegmentationUri) -> FetchedAnnota
     )
 
 
-def _elsewhere(address: str) -> str:
+def _elsewhere(address: str | None) -> str:
     """An address that the portal states, if it is one of a server, and not of this machine's own files."""
-    if not address.startswith(("s3://", "https://", "http://")):
+    if not address or not address.startswith(("s3://", "https://", "http://")):
         raise FormatError(f"the portal states the address '{address}', which is no server's")
     if address.startswith("s3://"):
         return address

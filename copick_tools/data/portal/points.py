@@ -26,7 +26,7 @@ def read_ndjson(path: Path, voxel_spacing: float, oriented: bool | None = None) 
             try:
                 entry = json.loads(line)
                 locations.append([_number(entry["location"][axis]) for axis in "xyz"])
-                instances.append(int(entry.get("instance_id") or 0))
+                instances.append(_identity(entry.get("instance_id")))
                 if oriented is None:
                     oriented = "xyz_rotation_matrix" in entry
                 if oriented:
@@ -47,6 +47,14 @@ def _number(value: object) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise TypeError(value)
     return float(value)
+
+
+def _identity(value: object) -> int:
+    """An instance id that fits. Raises ValueError, TypeError."""
+    number = int(value or 0)  # type: ignore[call-overload]
+    if abs(number) >= 2**53:
+        raise ValueError(number)
+    return int(number)
 
 
 def count_points(path: Path) -> int:

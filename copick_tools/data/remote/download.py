@@ -23,6 +23,7 @@ import urllib3
 from copick_tools.data.hashing import file_hash, hash_begun
 from copick_tools.data.remote.connections import Connections
 from copick_tools.data.remote.listing import RemoteFile
+from copick_tools.data.replace import persist
 from copick_tools.errors import FormatError, NotFoundError, PopsicleError
 
 log = logging.getLogger("copick_tools")
@@ -127,6 +128,8 @@ class Downloader:
 
         Raises NotFoundError (404), FormatError (a size other than stated), PopsicleError (it goes on failing).
         """
+        part = _Part(target, remote, moved, [self._stop, *([given_up] if given_up else [])])
+        part.require_wanted()
         if target.is_file() and (remote.size is None or target.stat().st_size == remote.size):
             here = Downloaded(target, target.stat().st_size, file_hash(target), remote.url)
             if remote.sha256 in (None, here.sha256):
@@ -135,7 +138,7 @@ class Downloader:
         target.parent.mkdir(parents=True, exist_ok=True)
         if "://" not in remote.url:
             return _copied(remote, target, moved)
-        part = _Part(target, remote, moved, [self._stop, *([given_up] if given_up else [])])
+        part.resume()
         failures, furthest = 0, -1
         while True:
             part.require_wanted()
@@ -206,10 +209,13 @@ class _Part:
         self.total = remote.size
         self.size = 0
         self.hash = hashlib.sha256()
+
+    def resume(self) -> None:
+        """Go on with what an earlier attempt left, if it is a part of the same file."""
         left = self.path.stat().st_size if self.path.is_file() else 0
-        if left and (self.etag or remote.sha256) and (self.total is None or left < self.total):
+        if left and (self.etag or self.remote.sha256) and (self.total is None or left < self.total):
             self.hash, self.size = hash_begun(self.path), left
-            moved(left)
+            self.moved(left)
 
     def require_wanted(self) -> None:
         """Raise Cancelled once nobody waits for it any more."""
@@ -292,6 +298,7 @@ def _copied(remote: RemoteFile, target: Path, moved: Moved) -> Downloaded:
     if remote.sha256 not in (None, digest) or remote.size not in (None, size):
         part.unlink()
         raise FormatError(f"{remote.url} isn't what its manifest states: {size} bytes, sha256 {digest[:12]}…")
+    persist(part)
     os.replace(part, target)
     moved(size)
     return Downloaded(target, size, digest, remote.url)
