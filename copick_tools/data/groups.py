@@ -13,8 +13,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from pydantic import ValidationError
-
+from copick_tools.data.documents import read_document
 from copick_tools.data.lists import first_twice, read_rows, shown
 from copick_tools.data.project import Project, write_text
 from copick_tools.data.provenance import read_records, read_source
@@ -38,15 +37,7 @@ class Groups(Strict):
 
 def read_groups(project: Project) -> Groups | None:
     """The groups that the splits of a project respect; None where nobody wrote them. Raises FormatError."""
-    path = _path(project)
-    if not path.is_file():
-        return None
-    try:
-        return Groups.model_validate_json(path.read_bytes())
-    except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        where = ".".join(map(str, first["loc"])) or "(root)"
-        raise FormatError(f"{path} can't be read: {where}: {first['msg']}", "popsicle split --overwrite") from error
+    return read_document(_path(project), Groups, "popsicle split --overwrite")
 
 
 def write_groups(project: Project, groups: Groups) -> None:

@@ -5,17 +5,14 @@ from __future__ import annotations
 import json
 import logging
 from pathlib import Path
-from typing import TypeVar
 
-from pydantic import ValidationError
-
+from copick_tools.data.documents import read_document
 from copick_tools.data.project import Project, write_text
 from copick_tools.errors import FormatError
-from copick_tools.recipes.base import Strict
 from copick_tools.recipes.provenance import RunRecord, Source
 
 log = logging.getLogger("copick_tools")
-Document = TypeVar("Document", bound=Strict)
+AGAIN = "fetch it again with --overwrite"
 
 
 def record_path(folder: Path, run: str) -> Path:
@@ -25,12 +22,12 @@ def record_path(folder: Path, run: str) -> Path:
 
 def read_record(folder: Path, run: str) -> RunRecord | None:
     """The record of a run; None where it wasn't fetched, or not to its end. Raises FormatError."""
-    return _read(record_path(folder, run), RunRecord)
+    return read_document(record_path(folder, run), RunRecord, AGAIN)
 
 
 def read_as_record(path: Path) -> RunRecord | None:
     """A record that lies elsewhere; None where there is none. Raises FormatError."""
-    return _read(path, RunRecord)
+    return read_document(path, RunRecord, AGAIN)
 
 
 def read_records(project: Project) -> dict[str, RunRecord]:
@@ -55,7 +52,7 @@ def known_runs(folder: Path) -> dict[int, str]:
 
 def read_source(folder: Path) -> Source | None:
     """What the project ``folder`` was fetched from; None for a project that wasn't. Raises FormatError."""
-    return _read(folder / ".popsicle" / "portal" / "source.json", Source)
+    return read_document(folder / ".popsicle" / "portal" / "source.json", Source, AGAIN)
 
 
 def write_record(folder: Path, record: RunRecord) -> None:
@@ -80,16 +77,3 @@ def add_source(folder: Path, source: Source) -> None:
         }
         source = source.model_copy(update=changes)
     write_text(folder / ".popsicle" / "portal" / "source.json", source.model_dump_json(indent=1) + "\n")
-
-
-def _read(path: Path, model: type[Document]) -> Document | None:
-    if not path.is_file():
-        return None
-    try:
-        return model.model_validate_json(path.read_bytes())
-    except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        raise FormatError(
-            f"{path} can't be read: {'.'.join(map(str, first['loc'])) or 'all of it'}: {first['msg']}",
-            "fetch it again with --overwrite",
-        ) from error

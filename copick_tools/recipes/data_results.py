@@ -1,4 +1,4 @@
-"""The JSON documents of the commands that divide and publish data; the others are in results.py."""
+"""The JSON documents of the commands that fetch, divide and publish data; the others are in results.py."""
 
 from __future__ import annotations
 
@@ -87,3 +87,36 @@ class ManifestBuild(Strict):
     stores: int
     license: str | None
     warnings: list[str]
+
+
+class PlannedRun(Strict):
+    """A run that would be fetched. bytes: null where the portal doesn't state all sizes; error: why it can't be."""
+
+    run: str
+    split: str | None = None
+    dataset_id: int | None = None
+    portal_run_id: int | None = None
+    tomogram: str | None = None
+    picks: int = 0
+    masks: int = 0
+    bytes: int | None = None
+    complete: bool = Field(False, description="it is there already")
+    notes: list[str] = []
+    error: str | None = None
+    hint: str | None = None
+
+    def note(self) -> str:
+        """A word on it."""
+        return self.error or ("there already" if self.complete else "; ".join(self.notes))
+
+
+class FetchEstimate(Strict):
+    """What `popsicle fetch --dry-run` prints. items: tomograms, masks and files of picks; a volume is many files."""
+
+    kind: Literal["fetch-estimate"] = "fetch-estimate"
+    output: str
+    runs: list[PlannedRun]
+    items: int
+    bytes: int
+    missing_bytes: int
+    free_bytes: int

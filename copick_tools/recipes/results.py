@@ -290,36 +290,3 @@ class DoctorResult(Strict):
 
     version: str
     checks: list[Check]
-
-
-class PlannedRun(Strict):
-    """A run that would be fetched. bytes: null where the portal doesn't state all sizes; error: why it can't be."""
-
-    run: str
-    split: str | None = None
-    dataset_id: int | None = None
-    portal_run_id: int | None = None
-    tomogram: str | None = None
-    picks: int = 0
-    masks: int = 0
-    bytes: int | None = None
-    complete: bool = Field(False, description="it is there already")
-    notes: list[str] = []
-    error: str | None = None
-    hint: str | None = None
-
-    def note(self) -> str:
-        """A word on it."""
-        return self.error or ("there already" if self.complete else "; ".join(self.notes))
-
-
-class FetchEstimate(Strict):
-    """What `popsicle fetch --dry-run` prints. items: tomograms, masks and files of picks; a volume is many files."""
-
-    kind: Literal["fetch-estimate"] = "fetch-estimate"
-    output: str
-    runs: list[PlannedRun]
-    items: int
-    bytes: int
-    missing_bytes: int
-    free_bytes: int

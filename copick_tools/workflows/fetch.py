@@ -25,8 +25,8 @@ from copick_tools.data.remote.listing import Bucket
 from copick_tools.data.replace import clear_leftovers
 from copick_tools.data.splits import publish_splits
 from copick_tools.errors import PopsicleError, UsageError
+from copick_tools.recipes.data_results import FetchEstimate, PlannedRun
 from copick_tools.recipes.provenance import Source
-from copick_tools.recipes.results import FetchEstimate, PlannedRun
 from copick_tools.types import RunResult
 from copick_tools.workflows.runs import each_run
 

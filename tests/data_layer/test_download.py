@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 from local_portal import LocalPortal
 
-from copick_tools.data.remote import connections, download
-from copick_tools.data.remote.download import Cancelled, Downloader
+from copick_tools.data.remote import connections, download, part
+from copick_tools.data.remote.download import Downloader
 from copick_tools.data.remote.listing import RemoteFile
+from copick_tools.data.remote.part import Cancelled
 from copick_tools.errors import FormatError, NotFoundError, PopsicleError
 
 SIZE = 1_000_003
@@ -56,7 +57,7 @@ class Moves(list):
         self.append(count)
 
 
-def bring(remote, target, workers=4, patience=download.ATTEMPTS):
+def bring(remote, target, workers=4, patience=part.ATTEMPTS):
     """Download, and what every finished download has to fulfil."""
     moves = Moves()
     with Downloader(workers, patience) as downloader:
@@ -154,7 +155,7 @@ def test_a_server_that_never_recovers_is_given_up(portal, put, content, target):
     fault = portal.fail(503)
     with Downloader(2) as downloader, pytest.raises(PopsicleError, match="503") as error:
         downloader.get(put(content), target)
-    assert fault.fired == download.ATTEMPTS
+    assert fault.fired == part.ATTEMPTS
     assert "again" in error.value.hint
     assert not target.exists()
 
@@ -179,7 +180,7 @@ def test_a_server_that_truncates_to_nothing_is_given_up(portal, put, content, ta
     fault = portal.truncate(0)
     with Downloader(2) as downloader, pytest.raises(PopsicleError):
         downloader.get(put(content), target)
-    assert fault.fired <= download.ATTEMPTS + 1
+    assert fault.fired <= part.ATTEMPTS + 1
     assert not target.exists()
 
 
@@ -193,7 +194,7 @@ def test_a_length_other_than_stated_is_an_error(portal, put, content, target):
     fault = portal.short(5)
     with Downloader(2) as downloader, pytest.raises(PopsicleError, match=f"{SIZE - 5} bytes, {SIZE} were expected"):
         downloader.get(put(content), target)
-    assert fault.fired == download.SIZE_ATTEMPTS
+    assert fault.fired == part.SIZE_ATTEMPTS
     assert not target.exists()
 
 
@@ -253,7 +254,7 @@ def test_a_hash_other_than_stated_is_an_error(portal, put, content, target):
     remote = put(content)
     with Downloader(2) as downloader, pytest.raises(PopsicleError, match="sha256"):
         downloader.get(RemoteFile(remote.url, SIZE, remote.etag, sha256="0" * 64), target)
-    assert len(portal.requests()) == download.SIZE_ATTEMPTS
+    assert len(portal.requests()) == part.SIZE_ATTEMPTS
     assert not target.exists()
     assert not part_of(target).exists()
 

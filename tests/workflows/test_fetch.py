@@ -25,7 +25,8 @@ from copick_tools.data.portal import client
 from copick_tools.data.project import ProjectObject, create_project, open_project
 from copick_tools.data.provenance import read_record, read_records, read_source
 from copick_tools.data.splits import read_splits
-from copick_tools.recipes.results import FetchEstimate, RunsResult
+from copick_tools.recipes.data_results import FetchEstimate
+from copick_tools.recipes.results import RunsResult
 
 SHAPE = (8, 16, 16)
 TESTS = Path(__file__).parents[1]

@@ -554,7 +554,7 @@ class TestCheck:
     )  # fmt: skip
     def test_rubbish_for_metadata(self, tmp_path, check, content):
         (tmp_path / "metadata.json").write_bytes(content)
-        check(tmp_path, wrong=True)
+        assert errors(check(tmp_path, wrong=True))
 
     @pytest.mark.parametrize(
         "content",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import logging
 import math
 import os
@@ -13,54 +12,35 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
-from dataclasses import dataclass
 from email.utils import mktime_tz, parsedate_tz
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import urllib3
 
-from copick_tools.data.hashing import file_hash, hash_begun
+from copick_tools.data.hashing import file_hash
 from copick_tools.data.remote.connections import Connections
 from copick_tools.data.remote.listing import RemoteFile
+from copick_tools.data.remote.part import (
+    ATTEMPTS,
+    INTERRUPTED,
+    Again,
+    Cancelled,
+    Downloaded,
+    Moved,
+    Part,
+)
 from copick_tools.data.replace import persist
 from copick_tools.errors import FormatError, NotFoundError, PopsicleError
 
 log = logging.getLogger("copick_tools")
 BLOCK = 1 << 18  # bytes
-ATTEMPTS = 8  # without one byte of progress
-SIZE_ATTEMPTS = 3  # where the server states another size than the listing or the portal
 FIRST_PAUSE, LONGEST_PAUSE, LONGEST_WAIT = 0.25, 10.0, 120.0  # seconds; the last: what a server may ask for
 STALL, STALLED_BELOW = 60.0, 1 << 14  # seconds, bytes: slower than that, and another connection is tried
-INTERRUPTED = ("interrupted", "run the same command again: what is here is kept")
 LONG = 5.0  # seconds of waiting that are worth a word
 WINDOW = 4  # files that wait for each worker
 PASSING = frozenset({408, 416, 425, 429, 500, 502, 503, 504, 509})
 Result = TypeVar("Result")
-Moved = Callable[[int], None]  # told of bytes as they come; negative where they were in vain
-
-
-class Cancelled(PopsicleError):
-    """The download was given up on purpose."""
-
-
-class _Again(Exception):
-    """This attempt failed, the next may not. after: seconds that the server asks for; patience: attempts it is worth."""
-
-    def __init__(self, reason: str, after: float = 0.0, patience: int = ATTEMPTS) -> None:
-        super().__init__(reason)
-        self.after = after
-        self.patience = patience
-
-
-@dataclass(frozen=True)
-class Downloaded:
-    """A complete file. url: what it came from."""
-
-    path: Path
-    size: int
-    sha256: str
-    url: str
 
 
 class Downloader:
@@ -128,7 +108,7 @@ class Downloader:
 
         Raises NotFoundError (404), FormatError (a size other than stated), PopsicleError (it goes on failing).
         """
-        part = _Part(target, remote, moved, [self._stop, *([given_up] if given_up else [])])
+        part = Part(target, remote, moved, [self._stop, *([given_up] if given_up else [])])
         part.require_wanted()
         if target.is_file() and (remote.size is None or target.stat().st_size == remote.size):
             here = Downloaded(target, target.stat().st_size, file_hash(target), remote.url)
@@ -145,7 +125,7 @@ class Downloader:
             try:
                 self._attempt(part)
                 return part.finish()
-            except _Again as error:
+            except Again as error:
                 failures = 0 if part.size > furthest >= 0 else failures + 1
                 furthest = max(furthest, part.size)
                 if failures >= min(error.patience, self._patience):
@@ -157,7 +137,7 @@ class Downloader:
                     log.info("the server asks to wait for %.0f seconds", error.after)
                 part.pause(max(pause, error.after))
 
-    def _attempt(self, part: _Part) -> None:
+    def _attempt(self, part: Part) -> None:
         try:
             response = self._connections.to(part.remote.url).request(
                 "GET", part.remote.url, headers=part.headers(), preload_content=False
@@ -165,11 +145,11 @@ class Downloader:
         except (urllib3.exceptions.LocationParseError, ValueError) as error:
             raise FormatError(f"'{part.remote.url}' is no address") from error
         except (urllib3.exceptions.HTTPError, OSError) as error:
-            raise _Again(_reason(error)) from error
+            raise Again(_reason(error)) from error
         try:
             if response.status == 416:  # what is here is longer than what is there
                 part.restart()
-                raise _Again("the server has no such part")
+                raise Again("the server has no such part")
             _require_success(response, part.remote.url)
             if response.headers.get("Content-Encoding", "identity") != "identity":
                 raise PopsicleError(f"{part.remote.url}: the server sends it compressed, though asked not to")
@@ -181,7 +161,7 @@ class Downloader:
             else:
                 response.close()  # a body half read would be the beginning of the next answer
 
-    def _receive(self, response: urllib3.BaseHTTPResponse, part: _Part) -> None:
+    def _receive(self, response: urllib3.BaseHTTPResponse, part: Part) -> None:
         since, before = time.monotonic(), part.size
         try:
             with part.open() as file:
@@ -190,101 +170,12 @@ class Downloader:
                     part.require_wanted()
                     if time.monotonic() - since > STALL:
                         if part.size - before < STALLED_BELOW:
-                            raise _Again("the server sends next to nothing")
+                            raise Again("the server sends next to nothing")
                         since, before = time.monotonic(), part.size
                 file.flush()
                 os.fsync(file.fileno())  # a file has its name only once it survives a power cut
         except urllib3.exceptions.HTTPError as error:
-            raise _Again(_reason(error)) from error
-
-
-class _Part:
-    """A file on its way: ``target.part`` and the hash of what it holds."""
-
-    def __init__(self, target: Path, remote: RemoteFile, moved: Moved, ends: list[threading.Event]) -> None:
-        """ends: any of them ends the download."""
-        self.target, self.remote, self.moved, self.ends = target, remote, moved, ends
-        self.path = target.with_name(target.name + ".part")
-        self.etag = remote.etag  # of the file that the part is a part of
-        self.total = remote.size
-        self.size = 0
-        self.hash = hashlib.sha256()
-
-    def resume(self) -> None:
-        """Go on with what an earlier attempt left, if it is a part of the same file."""
-        left = self.path.stat().st_size if self.path.is_file() else 0
-        if left and (self.etag or self.remote.sha256) and (self.total is None or left < self.total):
-            self.hash, self.size = hash_begun(self.path), left
-            self.moved(left)
-
-    def require_wanted(self) -> None:
-        """Raise Cancelled once nobody waits for it any more."""
-        if any(end.is_set() for end in self.ends):
-            raise Cancelled(*INTERRUPTED)
-
-    def pause(self, seconds: float) -> None:
-        """Wait, but not longer than anybody waits for it."""
-        until = time.monotonic() + seconds
-        while time.monotonic() < until and not any(end.is_set() for end in self.ends):
-            time.sleep(min(0.05, seconds))
-
-    def headers(self) -> dict[str, str]:
-        """Ask for what is missing."""
-        headers = {"Accept-Encoding": "identity", "User-Agent": "copick-tools"}
-        if self.size:
-            headers["Range"] = f"bytes={self.size}-"
-            if self.etag:
-                headers["If-Range"] = self.etag
-        return headers
-
-    def begin(self, response: urllib3.BaseHTTPResponse) -> None:
-        """Check that the answer continues what is here; else begin again."""
-        etag, length = response.headers.get("ETag"), response.headers.get("Content-Length")
-        if response.status == 206:
-            span, _, total = response.headers.get("Content-Range", "").removeprefix("bytes ").partition("/")
-            if span.partition("-")[0] != str(self.size) or (etag and self.etag and etag != self.etag):
-                self.restart()
-                raise _Again("the server answers with another part, or of another file")
-            stated = int(total) if total.isdigit() else None
-        else:
-            self.restart()
-            stated = int(length) if length and length.isdigit() else None
-        self.etag = etag or self.etag
-        if self.remote.size is not None and stated is not None and stated != self.remote.size:
-            raise _Again(f"{stated} bytes, {self.remote.size} were expected", patience=SIZE_ATTEMPTS)
-        self.total = self.remote.size if self.remote.size is not None else stated
-
-    def restart(self) -> None:
-        """Forget what is here."""
-        self.moved(-self.size)
-        self.size, self.hash = 0, hashlib.sha256()
-        self.path.unlink(missing_ok=True)
-
-    def open(self) -> Any:
-        """The file, to go on writing."""
-        return self.path.open("ab")
-
-    def take(self, file: Any, block: bytes) -> None:
-        """The next bytes."""
-        file.write(block)
-        self.hash.update(block)
-        self.size += len(block)
-        self.moved(len(block))
-
-    def finish(self) -> Downloaded:
-        """Give it its name, if it is whole."""
-        if self.total is not None and self.size != self.total:
-            short = self.size < self.total
-            if not short:
-                self.restart()
-            raise _Again(f"{'only ' if short else ''}{self.size} bytes came, {self.total} were expected")
-        if self.remote.sha256 not in (None, self.hash.hexdigest()):
-            self.restart()
-            raise _Again("it hasn't the sha256 that its manifest states", patience=SIZE_ATTEMPTS)
-        if self.size == 0:
-            self.path.touch()
-        os.replace(self.path, self.target)
-        return Downloaded(self.target, self.size, self.hash.hexdigest(), self.remote.url)
+            raise Again(_reason(error)) from error
 
 
 def _copied(remote: RemoteFile, target: Path, moved: Moved) -> Downloaded:
@@ -309,7 +200,7 @@ def _require_success(response: urllib3.BaseHTTPResponse, url: str) -> None:
     if status in (200, 206):
         return
     if status in PASSING:
-        raise _Again(f"the server answers {status}", _pause_asked(response.headers.get("Retry-After", "")))
+        raise Again(f"the server answers {status}", _pause_asked(response.headers.get("Retry-After", "")))
     if status == 404:
         raise NotFoundError(f"{url} isn't there (404)", "the portal's metadata may be newer or older than its files")
     raise PopsicleError(f"{url}: the server answers {status} {response.reason or ''}".rstrip())
