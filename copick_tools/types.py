@@ -20,6 +20,7 @@ class Points:
     positions: (N, 3) xyz in angstrom.
     scores: (N,) in [0, 1].
     rotations: (N, 3, 3), reference to particle in the xyz basis; meaningful only if ``trust_orientation``.
+    volumes: (N,) in cubic angstrom, where they come from a segmentation; copick's picks don't hold them.
     """
 
     positions: Floats
@@ -27,6 +28,7 @@ class Points:
     rotations: Floats
     trust_orientation: bool = False
     instance_ids: Integers | None = None
+    volumes: Floats | None = None
 
     @classmethod
     def at(cls, positions: Any, scores: Any = None, rotations: Any = None) -> Points:

@@ -1,0 +1,141 @@
+"""Which voxels belong to which pick: an instance segmentation that is computed where it is sliced."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from copick_tools.types import Integers
+from copick_tools.volumes.blocks import SIZE
+from copick_tools.volumes.components import Components, run_lengths, traced, zyx
+from copick_tools.volumes.extraction import Extraction, Found, Particle, peak_scale
+from copick_tools.volumes.normalize import Volume
+from copick_tools.volumes.parts import Crops, divisible
+from copick_tools.volumes.peaks import Scale, voxels
+from copick_tools.volumes.runs import Grid, Runs, joined
+from copick_tools.volumes.scores import Scores
+
+
+class Instances:
+    """A zyx uint32 volume, held as runs; slicing gives dense arrays. Where layers overlap the first one shows.
+
+    >>> layer = Runs(np.array([1]), np.array([2]), np.array([7]))
+    >>> Instances((1, 1, 4), [layer])[:, :, 1:].tolist()
+    [[[7, 7, 0]]]
+    """
+
+    dtype = np.dtype(np.uint32)
+
+    def __init__(self, shape: tuple[int, int, int], layers: Sequence[Runs]) -> None:
+        self.shape, self._grid, self._layers = shape, Grid(shape), list(layers)
+
+    def __getitem__(self, region: Any) -> Integers:
+        parts = region if isinstance(region, tuple) else (region,)
+        parts = (*parts, *[slice(None)] * (3 - len(parts)))
+        bounds = [part.indices(length) for part, length in zip(parts, self.shape)]
+        if any(step != 1 for _, _, step in bounds):
+            raise IndexError("An instance volume is read by slices without steps")
+        low, high = np.array([b[0] for b in bounds]), np.array([max(b[0], b[1]) for b in bounds])
+        out = np.zeros(high - low, self.dtype)
+        for runs in reversed(self._layers):
+            self._paint(out, runs, low, high)
+        return out
+
+    def _paint(self, out: np.ndarray, runs: Runs, low: np.ndarray, high: np.ndarray) -> None:
+        """Put the runs between two zyx corners into ``out``, that box."""
+        begin, end = np.searchsorted(runs.first, [low[0] * self._grid.plane, high[0] * self._grid.plane])
+        runs = runs.take(np.arange(begin, end))
+        z, y, x = self._grid.place(runs.first)
+        start, stop = np.maximum(x, low[2]), np.minimum(x + runs.last - runs.first + 1, high[2])
+        seen = (y >= low[1]) & (y < high[1]) & (stop > start)
+        z, y, start, stop = z[seen] - low[0], y[seen] - low[1], start[seen] - low[2], stop[seen] - low[2]
+        length = stop - start
+        first = (z * out.shape[1] + y) * out.shape[2] + start
+        at = np.arange(length.sum()) + np.repeat(first - np.cumsum(length) + length, length)
+        out.reshape(-1)[at] = np.repeat(runs.labels[seen], length)
+
+
+def instances(
+    source: Volume | Scores,
+    chosen: Mapping[str, Found],
+    particles: Sequence[Particle],
+    voxel_spacing: float,
+    how: Mapping[str, Extraction],
+    chunk: int = SIZE,
+) -> Instances:
+    """The voxels of each pick: 1 + its running number over the particles in order, 0 elsewhere; zyx uint32.
+
+    source, particles, voxel_spacing (angstrom), how, chunk: what the candidates were found with. chosen: those of each particle
+    to show, by name. Components: the whole component or its part. Peaks: see `peaks.voxels`; only chosen peaks share
+    voxels out. Where two objects claim a voxel the first one gets it.
+    """
+    shape = source.shape if isinstance(source, Scores) else zyx(source)
+    ends = np.cumsum([len(chosen[particle.name]) for particle in particles])
+    numbers = {p.name: 1 + np.arange(end - len(chosen[p.name]), end) for p, end in zip(particles, ends)}
+    by_peaks = [particle for particle in particles if how[particle.name].method == "peaks"]
+    others = [particle for particle in particles if how[particle.name].method != "peaks"]
+    layers = {}
+    if by_peaks:
+        if not isinstance(source, Scores):
+            raise ValueError("Method peaks needs probabilities, a label volume has none")
+        for particle in by_peaks:
+            scale = peak_scale(particle, how[particle.name], voxel_spacing)
+            found = chosen[particle.name]
+            layers[particle.name] = _balls(source.maps[particle.label], found, numbers[particle.name], scale)
+    if others:
+        thresholds = {particle.label: how[particle.name].threshold for particle in others}
+        labels = source.labels(thresholds) if isinstance(source, Scores) else source
+        layers |= _whole_or_parts(
+            labels, chosen, numbers, {p: how[p.name].method == "watershed" for p in others}, chunk
+        )
+    return Instances(shape, [layers[particle.name] for particle in particles])
+
+
+def _whole_or_parts(
+    labels: Volume,
+    chosen: Mapping[str, Found],
+    numbers: Mapping[str, Integers],
+    everywhere: Mapping[Particle, bool],
+    chunk: int,
+) -> dict[str, Runs]:
+    """The runs of each particle's picks. everywhere: by particle, whether each of its components was looked at."""
+    every, runs, owner = traced(labels, [particle.label for particle in everywhere], None, chunk, keep_runs=True)
+    layers = {}
+    for particle, all_of_them in everywhere.items():
+        rows = np.flatnonzero(every.labels == particle.label)
+        number = np.zeros(len(every), np.int64)
+        number[rows], parts = _numbered(
+            every.take(rows), chosen[particle.name], numbers[particle.name], all_of_them, Crops(labels, None)
+        )
+        mine = number[owner] > 0
+        layers[particle.name] = joined([Runs(runs.first[mine], runs.last[mine], number[owner[mine]]), *parts])[0]
+    return layers
+
+
+def _numbered(
+    own: Components, found: Found, numbers: Integers, everywhere: bool, crops: Crops
+) -> tuple[Integers, list[Runs]]:
+    """The number of each component, 0 for those that no pick owns whole; and the runs of picks that are parts."""
+    shape = zyx(crops.labels)
+    number_of = dict(zip(found.seeds.tolist(), numbers.tolist()))
+    seeds = np.column_stack(np.unravel_index(found.seeds, shape))
+    table = np.array([number_of.get(first, 0) for first in own.first.tolist()], dtype=np.int64)
+    runs = []
+    for row in divisible(own, found.expected, everywhere):
+        table[row] = 0
+        if ((seeds >= own.low[row]) & (seeds < own.high[row])).all(axis=1).any():
+            parts = crops.parts(own, int(row), found.expected)
+            measured = crops.measured(own, int(row), parts)
+            shown = np.array([0, *(number_of.get(first, 0) for first in measured.first.tolist())])
+            runs.append(run_lengths(shown[parts], own.low[row], shape))
+    return table, runs
+
+
+def _balls(probability: Volume, found: Found, numbers: Integers, scale: Scale) -> Runs:
+    at = np.column_stack(np.unravel_index(found.seeds, zyx(probability)))
+    boxes = voxels(probability, at, scale)
+    corners = ((np.array([part.start for part in box]), mine) for box, mine, _ in boxes)
+    runs = [run_lengths(mine * number, low, zyx(probability)) for (low, mine), number in zip(corners, numbers)]
+    return joined(runs)[0]

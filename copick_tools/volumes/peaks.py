@@ -1,0 +1,196 @@
+"""Particles as peaks of an object's own probability."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from scipy.ndimage import correlate1d, maximum_filter1d
+from scipy.special import gammainc
+
+from copick_tools.types import Floats, Integers, Mask
+from copick_tools.volumes.blocks import Box, blocks
+from copick_tools.volumes.components import quantized, zyx
+from copick_tools.volumes.near import best, neighbors
+from copick_tools.volumes.normalize import Volume
+from copick_tools.volumes.runs import Grid, Runs, groups, joined, touching
+from copick_tools.volumes.scores import INFINITE
+from copick_tools.volumes.sparse import occupied
+
+CUT = 3.0  # reach of the smoothing, in sigmas
+WINDOW = 0.4  # half the side of the cube in which a peak is the highest, of the ball's radius
+REACH = 1.25  # how far a particle's voxels lie from its peak, of the ball's radius
+TILE = 4.0  # side of the cubes that are smoothed together, of the ball's radius
+
+
+@dataclass(frozen=True)
+class Scale:
+    """ball: radius in voxels of the ball that a particle looks like. threshold: least score of a peak, in [0, 1].
+
+    apart: least distance in voxels of two peaks; of nearer ones the better stays. smoothing: sigma, of the ball's radius.
+    """
+
+    ball: float
+    threshold: float
+    apart: float
+    smoothing: float
+
+    @cached_property
+    def kernel(self) -> Floats:
+        """Weights of the smoothing along an axis; a ball of ones has a peak of about 1 after it."""
+        sigma = max(0.5, self.smoothing * self.ball)
+        away = np.arange(-round(CUT * sigma), round(CUT * sigma) + 1)
+        weights = np.exp(-0.5 * (away / sigma) ** 2)
+        whole = gammainc(1.5, 0.5 * (self.ball / sigma) ** 2)  # of a gaussian within the ball
+        kernel: Floats = weights / weights.sum() / whole ** (1 / 3)
+        return kernel
+
+    @property
+    def half(self) -> int:
+        """Half the window."""
+        return max(1, round(WINDOW * self.ball))
+
+    @property
+    def halo(self) -> int:
+        """How far a voxel's decision reaches."""
+        return self.half + len(self.kernel) // 2
+
+
+@dataclass(frozen=True)
+class Peaks:
+    """centers: (N, 3) zyx voxels. scores: (N,). volumes: (N,) voxels. at: (N, 3) zyx, the voxels of the peaks."""
+
+    centers: Floats
+    scores: Floats
+    volumes: Integers
+    at: Integers
+
+
+def peaks(probability: Volume, scale: Scale, chunk: int) -> Peaks:
+    """Peaks of an object's probability (zyx, in [0, 1], 0 mostly), best first.
+
+    The map is smoothed with a gaussian; a peak is the highest voxel of the window around it and reaches the threshold. Its
+    height is its score: the mean probability around it, scaled so that a ball of ones has a score of 1. Its voxels are those
+    within `REACH` that reach half the threshold and are nearer to it than to other peaks: their number is the volume, their
+    mean position, weighted by the probability, the center.
+    """
+    at, scores = _maxima(probability, scale, chunk)
+    kept = best(at.astype(float), scores, scale.apart)
+    at, scores = at[kept], scores[kept]
+    centers, volumes = at.astype(float), np.ones(len(at), np.int64)
+    for index, (box, mine, weights) in enumerate(voxels(probability, at, scale)):
+        volumes[index] = max(1, int(mine.sum()))
+        total = int(weights.sum())
+        if total:
+            where = np.indices(mine.shape, dtype=np.int64)
+            sums = [int((weights * axis).sum()) for axis in where]
+            centers[index] = [part.start + value / total for part, value in zip(box, sums)]
+    return Peaks(centers, scores, volumes, at)
+
+
+def voxels(probability: Volume, at: Integers, scale: Scale) -> Iterator[tuple[Box, Mask, Integers]]:
+    """Of each peak: a box of the volume, which voxels in it are the peak's, and their probabilities as integers.
+
+    at: (N, 3) zyx, the voxels of the peaks; of peaks equally near the earlier one gets a voxel.
+    """
+    reach = REACH * scale.ball
+    near = neighbors(at.astype(float), 2 * reach)
+    for index, place in enumerate(at):
+        low = np.maximum(place - int(reach), 0)
+        high = np.minimum(place + int(reach) + 1, probability.shape)
+        box = (slice(int(low[0]), int(high[0])), slice(int(low[1]), int(high[1])), slice(int(low[2]), int(high[2])))
+        values = np.asarray(probability[box]).astype(np.float32)
+        own = _squared(box, place)
+        mine = (values >= max(scale.threshold / 2, 1e-6)) & (own <= reach**2)
+        for other in near[index]:
+            theirs = _squared(box, at[other])
+            mine &= (own < theirs) if other < index else (own <= theirs)
+        yield box, mine, np.where(mine, quantized(values), 0)
+
+
+def _squared(box: Box, place: Integers) -> Integers:
+    z, y, x = (np.arange(part.start, part.stop) - int(p) for part, p in zip(box, place))
+    squared: Integers = (z * z)[:, None, None] + (y * y)[None, :, None] + (x * x)[None, None, :]
+    return squared
+
+
+def _maxima(probability: Volume, scale: Scale, chunk: int) -> tuple[Integers, Floats]:
+    """(N, 3) zyx voxels and heights of the peaks, one for each plateau, in raster order."""
+    grid = Grid(zyx(probability))
+    found, heights = [], []
+    for outer, tile, inner in _tiles(probability, scale, chunk):
+        high, height = _highest(tile, inner, scale)
+        if high.any():
+            corner = outer + [part.start for part in inner]
+            first = grid.number(*(np.argwhere(high) + corner).T)
+            found.append(Runs(first, first, np.ones(len(first), np.uint8)))
+            heights.append(height[high])
+    runs, order = joined(found)
+    if not len(runs):
+        return np.empty((0, 3), np.int64), np.empty(0)
+    number, group = groups(len(runs), *touching(runs, (0, *grid.forward())))
+    members = np.argsort(group, kind="stable")
+    starts = np.searchsorted(group[members], np.arange(number))
+    middle = members[starts + np.diff(np.r_[starts, len(group)]) // 2]
+    score = np.clip(np.concatenate(heights)[order][middle].astype(float), 0, 1)
+    return np.column_stack(grid.place(runs.first[middle])), score
+
+
+def _tiles(probability: Volume, scale: Scale, chunk: int) -> Iterator[tuple[Integers, Floats, Box]]:
+    """Where something is: corner of a crop with its halo, its values as float32, and the box inside of it to search."""
+    for block in blocks(zyx(probability), halo=scale.halo, size=chunk):
+        values = np.ascontiguousarray(probability[block.outer])
+        some = _positive(values)
+        corner = np.array([part.start for part in block.outer])
+        for low, high in _boxes(some[block.local], max(8, round(TILE * scale.ball))):
+            begin, end = (at + [part.start for part in block.local] for at in (low, high))
+            first, last = np.maximum(begin - scale.halo, 0), np.minimum(end + scale.halo, values.shape)
+            crop = tuple(slice(a, b) for a, b in zip(first, last))
+            tile = np.where(some[crop], values[crop], 0).astype(np.float32)
+            z, y, x = (slice(int(a), int(b)) for a, b in zip(begin - first, end - first))
+            yield corner + first, tile, (z, y, x)
+
+
+def _positive(values: np.ndarray) -> Mask:
+    """Which voxels are above 0 and a number."""
+    if values.dtype == np.float16:  # half precision is slow to compare
+        return np.asarray(values.view(np.uint16) - np.uint16(1) < INFINITE - 1)
+    return np.asarray((values > 0) & (values < np.inf))
+
+
+def _boxes(mask: Mask, side: int) -> Iterator[tuple[Integers, Integers]]:
+    """Corners, half open, of the true voxels in each cube of the given side that has any. mask: zyx."""
+    flat = occupied(np.ascontiguousarray(mask).view(np.uint8))
+    if not len(flat):
+        return
+    at = np.column_stack(np.unravel_index(flat, mask.shape))
+    cube = np.ravel_multi_index(tuple((at // side).T), [-(-length // side) for length in mask.shape])
+    order = np.argsort(cube, kind="stable")
+    starts = np.flatnonzero(np.diff(cube[order], prepend=-1))
+    lows, highs = (extreme.reduceat(at[order], starts, axis=0) for extreme in (np.minimum, np.maximum))
+    yield from zip(lows, highs + 1)
+
+
+def _highest(tile: Floats, inner: Box, scale: Scale) -> tuple[Mask, Floats]:
+    """Which voxels of the inner box are peaks, and the heights there."""
+    own = tile[inner]
+    kernel = scale.kernel
+    most = min(float(tile.max()) * kernel.sum() ** 3, float(tile.sum(dtype=float)) * kernel.max() ** 3)
+    if most < scale.threshold * (1 - 1e-5):
+        return np.zeros(own.shape, np.bool_), own
+    smooth, core = tile, list(inner)  # what isn't needed any more is cut off after each axis
+    for axis in range(3):
+        near = slice(max(0, inner[axis].start - scale.half), inner[axis].stop + scale.half)
+        smooth = _cut(correlate1d(smooth, kernel, axis=axis, mode="constant"), axis, near)
+        core[axis] = slice(inner[axis].start - near.start, inner[axis].stop - near.start)
+    highest = smooth
+    for axis in range(3):
+        highest = _cut(maximum_filter1d(highest, 2 * scale.half + 1, axis=axis, mode="constant"), axis, core[axis])
+    height = smooth[tuple(core)]
+    return (height == highest) & (own > 0) & (height >= max(scale.threshold, 1e-6)), height
+
+
+def _cut(values: Floats, axis: int, part: slice) -> Floats:
+    return values[tuple(part if index == axis else slice(None) for index in range(3))]

@@ -1,0 +1,107 @@
+"""Runs of equal labels along x: the shortest way to say where the foreground of a label volume is.
+
+Positions are numbered along x, then y, then z, with one empty voxel after each row and one empty row after each plane. So
+a neighbor of a voxel lies at a fixed distance in that numbering, and nothing is a neighbor across the volume's faces.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
+
+from copick_tools.types import Integers
+
+
+@dataclass(frozen=True)
+class Grid:
+    """How the voxels of a volume are numbered. shape: zyx.
+
+    >>> grid = Grid((2, 3, 4))
+    >>> grid.number(1, 0, 2), grid.place(np.array([22]))
+    (array(22), (array([1]), array([0]), array([2])))
+    """
+
+    shape: tuple[int, int, int]
+
+    @property
+    def row(self) -> int:
+        """Distance of neighbors along y."""
+        return self.shape[2] + 1
+
+    @property
+    def plane(self) -> int:
+        """Distance of neighbors along z."""
+        return (self.shape[1] + 1) * self.row
+
+    def number(self, z: Integers | int, y: Integers | int, x: Integers | int) -> Integers:
+        """Of the voxels at z, y, x."""
+        return np.asarray(z * self.plane + y * self.row + x)
+
+    def place(self, number: Integers) -> tuple[Integers, Integers, Integers]:
+        """z, y, x of the voxels with these numbers."""
+        z = number // self.plane  # faster than divmod
+        rest = number - z * self.plane
+        y = rest // self.row
+        return z, y, rest - y * self.row
+
+    def forward(self) -> tuple[int, ...]:
+        """Distances to the rows after a voxel's own that touch it (26-connected)."""
+        return (self.row, self.plane - self.row, self.plane, self.plane + self.row)
+
+
+@dataclass(frozen=True)
+class Runs:
+    """first, last: (N,) numbers of the first and last voxel, in rising order. labels: (N,)."""
+
+    first: Integers
+    last: Integers
+    labels: Integers
+
+    def __len__(self) -> int:
+        return len(self.first)
+
+    def take(self, which: np.ndarray) -> Runs:
+        """Those that a mask or an index array names."""
+        return Runs(self.first[which], self.last[which], self.labels[which])
+
+
+def joined(parts: list[Runs]) -> tuple[Runs, Integers]:
+    """All runs in rising order, and the row that each had before."""
+    if not parts:
+        nothing = np.empty(0, np.int64)
+        return Runs(nothing, nothing, nothing), nothing
+    first, last, labels = (
+        np.concatenate([getattr(part, name) for part in parts]) for name in ("first", "last", "labels")
+    )
+    order = np.argsort(first, kind="stable")
+    return Runs(first, last, labels).take(order), order
+
+
+def touching(runs: Runs, distances: tuple[int, ...]) -> tuple[Integers, Integers]:
+    """Pairs of runs of equal label that touch (26-connected): their rows, each pair once.
+
+    distances: to the rows that are looked at, see `Grid.forward`; 0: within the row.
+    """
+    ones, others = [], []
+    for distance in distances:
+        low = np.searchsorted(runs.last, runs.first + (distance - 1))
+        high = np.searchsorted(runs.first, runs.last + (distance + 1), side="right")
+        count = high - low
+        one = np.repeat(np.arange(len(runs)), count)
+        other = np.arange(len(one)) + np.repeat(low - np.cumsum(count) + count, count)
+        same = (runs.labels[one] == runs.labels[other]) & (other > one)
+        ones.append(one[same])
+        others.append(other[same])
+    return np.concatenate(ones), np.concatenate(others)
+
+
+def groups(count: int, one: Integers, other: Integers) -> tuple[int, Integers]:
+    """How many groups the pairs (one, other) make of ``count`` things, and the group of each, by first appearance."""
+    if not len(one):
+        return count, np.arange(count)
+    graph = coo_array((np.ones(len(one), np.bool_), (one, other)), shape=(count, count))
+    number, group = connected_components(graph, directed=False)
+    return int(number), np.asarray(group, dtype=np.int64)
