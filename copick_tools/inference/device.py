@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 from typing import Any
 
+import numpy as np
 import torch
 
 from copick_tools.errors import UsageError
@@ -34,7 +35,7 @@ def has_bf16(device: torch.device) -> bool:
     """Whether bfloat16 is native and so worth it: emulated, it is slower than float32."""
     if device.type == "cuda":
         return torch.cuda.is_bf16_supported(including_emulation=False)
-    if device.type == "cpu":
+    if device.type == "cpu" and torch.backends.cpu.get_cpu_capability() == "AVX512":
         return torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
     return False
 
@@ -44,9 +45,40 @@ def use_bf16(precision: str, device: torch.device) -> bool:
     return precision == "bf16" or (precision == "auto" and has_bf16(device))
 
 
-def autocast(device: torch.device, bf16: bool) -> contextlib.AbstractContextManager[Any]:
+def predicts_mixed(precision: str, device: torch.device) -> bool:
+    """Whether to predict in mixed precision: never where it is slower; CUDA devices without bfloat16 take float16."""
+    return precision != "fp32" and (device.type == "cuda" or has_bf16(device))
+
+
+def autocast(device: torch.device, mixed: bool) -> contextlib.AbstractContextManager[Any]:
     """Mixed precision on ``device``, or nothing."""
-    return torch.autocast(device.type, dtype=torch.bfloat16) if bf16 else contextlib.nullcontext()
+    half = torch.float16 if device.type == "cuda" and not has_bf16(device) else torch.bfloat16
+    return torch.autocast(device.type, dtype=half) if mixed else contextlib.nullcontext()
+
+
+def placed(network: torch.nn.Module, device: torch.device) -> torch.nn.Module:
+    """The network on its device, channels last where 3D convolutions are faster that way."""
+    if device.type in ("cpu", "cuda") and not any(weights.dim() == 4 for weights in network.parameters()):
+        network = network.to(memory_format=torch.channels_last_3d)
+    return network.to(device)
+
+
+def home_of_sums(device: torch.device, size: int) -> torch.device:
+    """Where to add up ``size`` bytes of predictions: on the device, if they take no more than half of what is free there."""
+    if device.type != "cuda":
+        return device
+    cached = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+    free = torch.cuda.mem_get_info(device)[0] + cached
+    return device if size <= free // 2 else torch.device("cpu")
+
+
+def to_host(*found: torch.Tensor) -> list[np.ndarray]:
+    """Arrays of tensors of one device, together: from a CUDA device by way of pinned memory, with one wait."""
+    if found[0].device.type != "cuda":
+        return [part.cpu().numpy() for part in found]
+    host = [torch.empty(part.shape, dtype=part.dtype, pin_memory=True).copy_(part, non_blocking=True) for part in found]
+    torch.cuda.current_stream(found[0].device).synchronize()
+    return [part.numpy() for part in host]
 
 
 def devices() -> list[tuple[str, str]]:

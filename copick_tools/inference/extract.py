@@ -1,43 +1,93 @@
-"""A tomogram through a predictor: one label volume, and the probability of each voxel's label."""
+"""A tomogram through a predictor: what extraction needs of its class probabilities."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 
-import numpy as np
 import torch
 
 from copick_tools.errors import PopsicleError
-from copick_tools.inference.tiler import Predictor, Shape, Slabs
+from copick_tools.inference.ahead import ahead
+from copick_tools.inference.tiler import Predictor
+from copick_tools.recipes.recipe import Pick
+from copick_tools.volumes.blocks import OnGrid
+from copick_tools.volumes.extraction import Particle
 from copick_tools.volumes.normalize import Volume
-from copick_tools.volumes.resample import Resampled, labels_onto
+from copick_tools.volumes.resample import Resampled
+from copick_tools.volumes.sample import Sample
+from copick_tools.volumes.scores import Scores
 
 log = logging.getLogger("copick_tools")
+SLOPE = 0.5  # a peak's slopes count as well, down to this share of the threshold
 SPACING_TOLERANCE = 0.01  # relative; beyond it the input is resampled
+Shape = tuple[int, int, int]
+MakeSample = Callable[[Shape, float, float], Sample]
+"""From a grid (zyx voxels; voxel spacing and position of voxel 0 in angstrom) to where the sample is in it."""
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What to keep of the probabilities.
+
+    floor: least 1 - P(background) of a voxel. maps: labels whose own probability is kept as well where it reaches
+    map_floor, for the method `peaks`.
+    """
+
+    floor: float
+    maps: Collection[int] = ()
+    map_floor: float = 1.0
+
+    @classmethod
+    def for_picks(cls, settings: Mapping[str, Pick], particles: Sequence[Particle]) -> Wanted:
+        """What extraction with these settings, by object, needs."""
+        peaks = {p.label: settings[p.name].threshold for p in particles if settings[p.name].method == "peaks"}
+        voxels = [settings[p.name].threshold for p in particles if settings[p.name].method != "peaks"]
+        return cls(min(voxels, default=1.0), tuple(peaks), SLOPE * min(peaks.values(), default=1.0))
+
+    def __or__(self, other: Wanted) -> Wanted:
+        """What both need."""
+        maps = tuple(sorted({*self.maps, *other.maps}))
+        return Wanted(min(self.floor, other.floor), maps, min(self.map_floor, other.map_floor))
 
 
 @dataclass(frozen=True)
 class Prediction:
-    """labels uint8 and certainty float16 (probability of the voxel's label), zyx. voxel_spacing, origin: angstrom."""
+    """scores: zyx. voxel_spacing, origin (position of voxel 0): angstrom. sample: where the sample is, None: anywhere."""
 
-    labels: np.ndarray
-    certainty: np.ndarray
+    scores: Scores
     voxel_spacing: float
     origin: float
+    sample: Sample | None = None
 
-    def on_grid(self, voxel_spacing: float, shape: tuple[int, ...]) -> np.ndarray:
-        """The labels on the grid of the tomogram that was predicted. voxel_spacing: angstrom."""
-        if self.labels.shape == shape and self.voxel_spacing == voxel_spacing:
-            return self.labels
-        return labels_onto(self.labels, self.voxel_spacing / voxel_spacing, shape)
+    @property
+    def shape(self) -> Shape:
+        """Voxels along z, y, x."""
+        return self.scores.shape
+
+    def labels(self, threshold: float, voxel_spacing: float, shape: Shape) -> Volume:
+        """The labels on the grid of the tomogram that was predicted. It computes what is sliced.
+
+        threshold: least 1 - P(background). voxel_spacing: angstrom.
+        """
+        labels = self.scores.labels(threshold)
+        if self.shape == shape and self.voxel_spacing == voxel_spacing:
+            return labels
+        return OnGrid(labels, self.voxel_spacing / voxel_spacing, shape)
 
 
-def predict(predictor: Predictor, volume: Volume, voxel_spacing: float, threshold: float, where: str) -> Prediction:
+def predict(
+    predictor: Predictor,
+    volume: Volume,
+    voxel_spacing: float,
+    wanted: Wanted,
+    where: str,
+    sample: MakeSample | None = None,
+) -> Prediction:
     """Predict a zyx volume of ``voxel_spacing`` angstrom, resampled if the model was trained at another spacing.
 
-    threshold: least 1 - P(background). where: names the tomogram in messages.
+    where: names the tomogram in messages. sample: what lies outside isn't computed.
 
     Raises PopsicleError for constant or non-finite voxels, and when the device runs out of memory.
     """
@@ -48,28 +98,23 @@ def predict(predictor: Predictor, volume: Volume, voxel_spacing: float, threshol
         volume, voxel_spacing, origin = resampled, predictor.voxel_spacing, resampled.origin
     z, y, x = volume.shape
     try:
-        slabs = predictor.slabs(volume)
-        labels, certainty = label_volume(slabs, (z, y, x), list(predictor.objects.values()), threshold)
+        inside = sample((z, y, x), voxel_spacing, origin) if sample else None
+        scores = _scores(predictor, volume, (z, y, x), wanted, inside)
     except ValueError as error:
         raise PopsicleError(f"{where}: {error}") from error
     except torch.OutOfMemoryError as error:
         raise PopsicleError(f"{where}: the device ran out of memory", "--device cpu works always") from error
-    return Prediction(labels, certainty, voxel_spacing, origin)
+    return Prediction(scores, voxel_spacing, origin, inside)
 
 
-def label_volume(slabs: Slabs, shape: Shape, labels: Sequence[int], threshold: float) -> tuple[np.ndarray, np.ndarray]:
-    """labels: of channels 1, 2, …. threshold: least 1 - P(background).
-
-    Returns uint8 labels and the float16 probability of the likeliest object (0 in the background), both zyx.
-    """
-    found = np.zeros(shape, np.uint8)
-    certainty = np.zeros(shape, np.float16)
-    lookup = torch.tensor(labels, dtype=torch.uint8)
-    for z0, probabilities in slabs:
-        channels = torch.from_numpy(probabilities)
-        best, index = channels[1:].max(dim=0)
-        chosen = 1 - channels[0].float() >= threshold
-        rows = slice(z0, z0 + probabilities.shape[1])
-        found[rows] = (lookup[index] * chosen).numpy()
-        certainty[rows] = (best * chosen).numpy()
-    return found, certainty
+def _scores(predictor: Predictor, volume: Volume, shape: Shape, wanted: Wanted, sample: Sample | None) -> Scores:
+    labels = list(predictor.objects.values())
+    scores = Scores(shape, labels, wanted.floor, wanted.maps, wanted.map_floor)
+    if not wanted.maps and hasattr(predictor, "likeliest"):  # reduced where it is computed
+        for slab in ahead(predictor.likeliest(volume, sample, wanted.floor)):
+            scores.add_likeliest(*slab)
+    else:
+        slabs = predictor.slabs(volume) if sample is None else predictor.slabs(volume, sample)
+        for z0, probabilities in ahead(slabs):
+            scores.add(z0, probabilities)
+    return scores

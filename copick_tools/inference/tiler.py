@@ -3,19 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
-from typing import Protocol
+from contextlib import closing
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Literal, Protocol
 
 import numpy as np
 import torch
 
-from copick_tools.inference.device import autocast
-from copick_tools.volumes.normalize import Volume, intensity, normalize
-from copick_tools.volumes.windows import blending, starts
+from copick_tools.inference.ahead import ahead
+from copick_tools.inference.device import home_of_sums, placed, to_host
+from copick_tools.inference.forward import FLIPS, Forward
+from copick_tools.inference.grid import Inside, Shape, rows
+from copick_tools.inference.planes import Planes, reflected
+from copick_tools.inference.sums import Sums
+from copick_tools.volumes.normalize import Volume, intensity
 
-Shape = tuple[int, int, int]
+if TYPE_CHECKING:
+    from copick_tools.volumes.sample import Sample
+
 Slabs = Iterator[tuple[int, np.ndarray]]
-SLAB = 8  # slices handed out at a time
 
 
 class Predictor(Protocol):
@@ -29,15 +35,25 @@ class Predictor(Protocol):
     voxel_spacing: float
     normalize: float
 
-    def slabs(self, volume: Volume) -> Slabs:
-        """(z0, probabilities (C, dz, y, x) float16) from z = 0 up, without gaps. ``volume``: zyx, as it was stored."""
+    def slabs(self, volume: Volume, sample: Sample | None = None) -> Slabs:
+        """(z0, probabilities (C, dz, y, x) float16) from z = 0 up, without gaps. ``volume``: zyx, as it was stored.
+
+        sample: what lies outside is background, and isn't computed.
+        """
 
 
 @dataclass
 class Tiled:
-    """The predictor of patch networks: overlapping windows, blended with gaussian weights.
+    """The predictor of patch networks: overlapping windows of probabilities, blended with gaussian weights.
 
-    network: maps (B, 1, z, y, x) to logits (B, C, z, y, x). patch: zyx of the window, that of training.
+    Equals MONAI's SlidingWindowInferer around a network that ends in a softmax, but for volumes thinner than a window: they
+    are reflected at their end, where MONAI puts zeros on both sides.
+
+    network: maps (B, 1, z, y, x) to logits (B, C, z, y, x). patch: zyx of the window, that of training. batch_size: windows
+    at a time on a GPU; a CPU is faster with one. bf16: mixed precision. tta: orientations that are averaged: 2, the half turn
+    about z too; 4, flips in the plane; 8, all flips. Single flips change the hand of what is seen: not for networks that
+    learned it. compile: compile the network first, which takes a minute and pays on a GPU. sums: float16 takes half the
+    memory, and its rounding moves probabilities by a few thousandths at most.
     """
 
     network: torch.nn.Module
@@ -49,50 +65,73 @@ class Tiled:
     batch_size: int
     device: torch.device = torch.device("cpu")
     bf16: bool = False
+    tta: int = 1
+    compile: bool = False
+    sums: Literal["float16", "float32"] = "float16"
+    _compiled: torch.nn.Module | None = field(default=None, init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        if self.tta not in (1, 2, 4, len(FLIPS)):
+            raise ValueError(f"Expected argument `tta` to be 1, 2, 4 or 8, but got {self.tta}")
 
     @torch.inference_mode()
-    def slabs(self, volume: Volume) -> Slabs:
-        """See `Predictor.slabs`. Raises ValueError for a constant or non-finite volume."""
-        self.network.to(self.device).eval()
+    def slabs(self, volume: Volume, sample: Sample | None = None) -> Slabs:
+        """See `Predictor.slabs`. Raises ValueError for a constant or non-finite volume, or output of the network."""
+        for z0, probabilities in self.stitched(volume, sample):
+            yield z0, to_host(probabilities.half())[0]
+
+    @torch.inference_mode()
+    def likeliest(
+        self, volume: Volume, sample: Sample | None = None, floor: float = 0.0
+    ) -> Iterator[tuple[int, np.ndarray, np.ndarray, np.ndarray]]:
+        """(z0, labels uint8, certainty float16, objectness float16), each (dz, y, x), from z = 0 up, without gaps.
+
+        labels: of the likeliest object. certainty: its probability. objectness: 1 - P(background); where it is below
+        ``floor``, the other two are 0. The same numbers as from `slabs`; it raises as that does.
+        """
+        values = torch.tensor(list(self.objects.values()), dtype=torch.uint8)
+        for z0, probabilities in self.stitched(volume, sample):
+            objectness = probabilities[0].half().float().neg_().add_(1).half()
+            labels, certainty = torch.zeros_like(objectness, dtype=torch.uint8), torch.zeros_like(objectness)
+            kept = (objectness >= floor).flatten().nonzero()[:, 0]
+            best, channel = probabilities[1:].flatten(1)[:, kept].half().max(dim=0)
+            labels.view(-1)[kept], certainty.view(-1)[kept] = values.to(kept.device)[channel], best
+            found = to_host(labels, certainty, objectness)
+            yield z0, found[0], found[1], found[2]
+
+    @torch.inference_mode()
+    def stitched(self, volume: Volume, sample: Sample | None = None) -> Iterator[tuple[int, torch.Tensor]]:
+        """As `slabs`, but float32 tensors where the sums are; each holds until the next is asked for."""
         depth, height, width = volume.shape
-        statistics = intensity(volume, self.normalize)
-        first = [starts(length, side, self.overlap) for length, side in zip(volume.shape, self.patch)]
-        weights = [blending(length, side, self.overlap) for length, side in zip(volume.shape, self.patch)]
-        along_z, along_y, along_x = ([torch.from_numpy(w).to(self.device) for w in axis] for axis in weights)
-        padded = (self.patch[0], max(height, self.patch[1]), max(width, self.patch[2]))
-        row = torch.zeros((len(self.objects) + 1, *padded), dtype=torch.float16, device=self.device)
-        for z0, next_z0, weight_z in zip(first[0], [*first[0][1:], depth], along_z):
-            slab = normalize(volume[z0 : z0 + self.patch[0], :, :], statistics)  # once: stored chunks are large
-            places = [(y, x, wy, wx) for y, wy in zip(first[1], along_y) for x, wx in zip(first[2], along_x)]
-            for batch in (places[i : i + self.batch_size] for i in range(0, len(places), self.batch_size)):
-                found = self._predict([window(slab, (0, y, x), self.patch) for y, x, _, _ in batch])
-                for (y, x, weight_y, weight_x), probabilities in zip(batch, found):
-                    probabilities *= weight_z[:, None, None] * (weight_y[:, None] * weight_x)
-                    row[:, :, y : y + self.patch[1], x : x + self.patch[2]] += probabilities
-            finished = next_z0 - z0
-            for z in range(0, finished, SLAB):
-                yield z0 + z, row[:, z : min(z + SLAB, finished), :height, :width].cpu().numpy().copy()
-            _move_up(row, finished)
+        shape, kind = (depth, height, width), getattr(torch, self.sums)
+        inside = Inside(sample, shape) if sample is not None else None
+        planes = Planes(volume, self.patch, intensity(volume, self.normalize), self.device)
+        home = home_of_sums(self.device, Sums.size(len(self.objects), shape, self.patch, kind))
+        sums = Sums(len(self.objects), shape, self.patch, home, kind, inside)
+        forward = self._forward()
+        wanted = rows(shape, self.patch, self.overlap, sample)
+        with closing(ahead(planes.read([row for row in wanted if row.corners]))) as pieces:
+            for row, end in zip(wanted, [*(row.z for row in wanted[1:]), depth]):
+                if row.corners:
+                    for corner, found in forward(planes.windows(next(pieces), row.corners)):
+                        sums.add(found, corner, forward.logits)
+                yield from sums.finish(row, end)
 
-    def _predict(self, windows: list[np.ndarray]) -> torch.Tensor:
-        """Probabilities (B, C, z, y, x) of normalized windows."""
-        inputs = torch.from_numpy(np.stack(windows))[:, None].to(self.device)
-        with autocast(self.device, self.bf16):
-            logits = self.network(inputs)
-        if not torch.isfinite(logits).all():
-            raise ValueError("the network's output isn't finite: are its weights damaged?")
-        return logits.float().softmax(dim=1)
-
-
-def _move_up(row: torch.Tensor, finished: int) -> None:
-    """Drop the first slices of (C, z, y, x), move the others up, and clear the rest; in place."""
-    for z in range(row.shape[1] - finished):
-        row[:, z] = row[:, z + finished]
-    row[:, row.shape[1] - finished :] = 0
+    def _forward(self) -> Forward:
+        with torch.inference_mode(False):  # the network may be one that is being trained
+            network = placed(self.network, self.device).eval()
+        if self.compile:
+            self._compiled = self._compiled or torch.compile(network)
+            network = self._compiled
+        batch = 1 if self.device.type == "cpu" else self.batch_size
+        forward = Forward(network, self.device, self.bf16, batch, self.tta)
+        forward.fixed = self.compile
+        return forward
 
 
 def window(volume: Volume, corner: Shape, patch: Shape) -> np.ndarray:
-    """A zyx patch at ``corner``; where the volume is thinner than the patch, it is reflected."""
+    """A zyx patch at ``corner``, float32; where the volume is thinner than the patch, it is reflected."""
     found = np.asarray(volume[tuple(slice(c, c + p) for c, p in zip(corner, patch))], dtype=np.float32)
-    missing = [(0, p - length) for p, length in zip(patch, found.shape)]
-    return np.pad(found, missing, mode="reflect") if any(after for _, after in missing) else found
+    if found.shape == tuple(patch):
+        return found
+    return found[np.ix_(*(reflected(length, side) for length, side in zip(found.shape, patch)))]

@@ -9,7 +9,7 @@ import torch
 
 from copick_tools.data.project import Project
 from copick_tools.errors import FormatError, UsageError
-from copick_tools.inference.device import pick_device, use_bf16
+from copick_tools.inference.device import pick_device, placed, predicts_mixed
 from copick_tools.inference.tiler import Tiled
 from copick_tools.recipes.recipe import Recipe
 from copick_tools.training import checkpoint
@@ -44,7 +44,7 @@ def train(
     card = checkpoint.Card(recipe=recipe, task=data.task, voxel_spacing=data.voxel_spacing, normalize=CLIP)
     outputs = len(data.task.targets) + 1
     torch.manual_seed(seed_of(recipe.train.seed, "weights"))
-    network = _placed(build(outputs), where)
+    network = placed(build(outputs), where)
 
     def validate(ema: torch.nn.Module) -> float:
         return validation_score(predictor(ema, card, where), checks, recipe, data.task)
@@ -61,7 +61,7 @@ def load(build: Callable[[Recipe, int], torch.nn.Module], path: Path, device: st
     except (RuntimeError, KeyError) as error:
         raise FormatError(f"{path}: the weights don't fit the recipe inside") from error
     where = pick_device(device)
-    return predictor(_placed(network, where), card, where)
+    return predictor(placed(network, where), card, where)
 
 
 def predictor(network: torch.nn.Module, card: checkpoint.Card, device: torch.device) -> Tiled:
@@ -76,12 +76,6 @@ def predictor(network: torch.nn.Module, card: checkpoint.Card, device: torch.dev
         overlap=recipe.inference.overlap,
         batch_size=recipe.inference.batch_size,
         device=device,
-        bf16=use_bf16(recipe.train.precision, device),
+        bf16=predicts_mixed(recipe.train.precision, device),
+        tta=recipe.inference.tta,
     )
-
-
-def _placed(network: torch.nn.Module, device: torch.device) -> torch.nn.Module:
-    """The network on its device, channels last where convolutions are faster that way."""
-    if device.type in ("cpu", "cuda"):
-        network = network.to(memory_format=torch.channels_last_3d)
-    return network.to(device)

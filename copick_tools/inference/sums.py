@@ -1,0 +1,112 @@
+"""The overlap of sliding windows: sums of weighted probabilities for one row of windows, whatever the volume's height."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import torch
+
+from copick_tools.inference.grid import Inside, Row, Shape, weights
+
+AT_ONCE = {"cpu": 8}  # slices of a window that are added together: they stay in a processor's cache
+SLICES = {"cpu": 4}  # handed out at a time
+SLICES_ELSEWHERE = 16
+
+
+class Sums:
+    """Weighted probabilities of the objects, (objects, z, y, x), for the slices that the current row of windows covers.
+
+    The background isn't summed: it is what the objects leave. shape: zyx of the volume. kind: of the sums.
+    """
+
+    def __init__(
+        self, objects: int, shape: Shape, patch: Shape, device: torch.device, kind: torch.dtype, inside: Inside | None
+    ) -> None:
+        self.shape, self.patch, self.device, self.inside = shape, patch, device, inside
+        self.weights, self.least = weights(patch).to(device), float(weights(patch).min())
+        padded = (patch[0], max(shape[1], patch[1]), max(shape[2], patch[2]))
+        self.total = torch.zeros((objects, *padded), dtype=kind, device=device)
+        self.rows: list[Row] = []  # that cover slices from z on
+        self.z = 0
+        self._check = torch.zeros((), device=device)
+        depth = min(AT_ONCE.get(device.type, patch[0]), patch[0])
+        self._values = torch.empty((objects + 1, depth, *patch[1:]), device=device)
+        self._sums = torch.empty((objects, depth, *patch[1:]), device=device)
+
+    @staticmethod
+    def size(objects: int, shape: Shape, patch: Shape, kind: torch.dtype) -> int:
+        """Bytes on the device, what is handed out included."""
+        plane = max(shape[1], patch[1]) * max(shape[2], patch[2])
+        return plane * (objects * patch[0] * kind.itemsize + SLICES_ELSEWHERE * (objects + 1) * 8)
+
+    def add(self, found: torch.Tensor, corner: tuple[int, int], logits: bool) -> None:
+        """Add a window of the current row. found: (C, z, y, x) logits, or probabilities times any factor."""
+        found = found.to(self.device, non_blocking=True)
+        y, x = corner
+        for z in range(0, self.patch[0], self._values.shape[1]):
+            some = slice(z, min(z + self._values.shape[1], self.patch[0]))
+            depth = some.stop - z
+            values, sums = self._values[:, :depth], self._sums[:, :depth]
+            values.copy_(found[:, some])
+            if logits:
+                values.sub_(values.amax(dim=0)).exp_()
+            factor = values.sum(dim=0)
+            self._check += factor.sum()
+            torch.div(self.weights[some], factor, out=factor)
+            place = self.total[:, some, y : y + self.patch[1], x : x + self.patch[2]]
+            if place.dtype == torch.float32:
+                place.addcmul_(values[1:], factor)
+            else:
+                place.copy_(sums.copy_(place).addcmul_(values[1:], factor))
+
+    def finish(self, row: Row, end: int) -> Iterator[tuple[int, torch.Tensor]]:
+        """(z0, probabilities (C, dz, y, x) float32) of the slices before ``end``, after ``row`` was added. Then it moves on.
+
+        The tensors change when the next is asked for. Raises ValueError when the network's output wasn't finite.
+        """
+        if not torch.isfinite(self._check):
+            raise ValueError("the network's output isn't finite: are its weights damaged?")
+        if row.corners:
+            self.rows.append(row)
+        step = SLICES.get(self.device.type, SLICES_ELSEWHERE)
+        out = torch.empty((len(self.total) + 1, step, *self.shape[1:]), device=self.device)
+        for z in range(self.z, end, step):
+            yield z, self._probabilities(z, min(z + step, end), out)
+        self._move(end)
+
+    def _probabilities(self, first: int, last: int, out: torch.Tensor) -> torch.Tensor:
+        out = out[:, : last - first]
+        objects, background = out[1:], out[0]
+        if any(row.z + self.patch[0] > first for row in self.rows):
+            objects.copy_(self.total[:, first - self.z : last - self.z, : self.shape[1], : self.shape[2]])
+            objects.div_(self._counts(first, last)).clamp_(max=1)
+            if self.inside is not None:
+                objects *= torch.from_numpy(self.inside.mask(first, last)).to(self.device)
+            torch.sum(objects, dim=0, out=background)
+            background.neg_().add_(1).clamp_(min=0)
+        else:
+            objects.zero_()
+            background.fill_(1)
+        return out
+
+    def _counts(self, first: int, last: int) -> torch.Tensor:
+        """The sum of the weights (z, y, x) of the windows that were added."""
+        found = torch.zeros((last - first, *self.total.shape[2:]), device=self.device)
+        for row in self.rows:
+            low, high = max(first, row.z), min(last, row.z + self.patch[0])
+            if low < high:
+                part, weight = found[low - first : high - first], self.weights[low - row.z : high - row.z]
+                for y, x in row.corners:
+                    part[:, y : y + self.patch[1], x : x + self.patch[2]] += weight
+        return found.clamp_(min=self.least)[:, : self.shape[1], : self.shape[2]]
+
+    def _move(self, end: int) -> None:
+        """Drop the slices before ``end``, move the others up, and clear the rest; in place."""
+        finished, held = end - self.z, bool(self.rows)
+        self.rows = [row for row in self.rows if row.z + self.patch[0] > end]
+        kept = max(0, self.patch[0] - finished) if self.rows else 0
+        for z in range(kept):
+            self.total[:, z] = self.total[:, z + finished]
+        if held:
+            self.total[:, kept:] = 0
+        self.z = end
