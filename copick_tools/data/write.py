@@ -22,6 +22,7 @@ import numpy as np
 from copick_tools.data.project import Project, local_path
 from copick_tools.data.read import StoredVolume
 from copick_tools.data.replace import is_alive
+from copick_tools.data.slabs import Slabs, store_slabs
 from copick_tools.data.uris import Kind, PicksUri, SegmentationUri, TomogramUri
 from copick_tools.types import Points
 
@@ -43,22 +44,44 @@ def write_tomogram(project: Project, run: str, uri: TomogramUri, volume: np.ndar
 
 def write_segmentation(project: Project, run: str, uri: SegmentationUri, labels: np.ndarray) -> None:
     """Store zyx labels (panoptic: (2, z, y, x) labels and instance ids) as a segmentation."""
-    kind: Kind = uri.kind or "binary"
 
     def make(staged: Any) -> Entry:
-        segmentation = staged.new_segmentation(
-            round(float(uri.voxel_spacing), 3),
-            uri.name,
-            uri.session,
-            user_id=uri.user,
-            is_multilabel=kind == "multilabel",
-            is_instance=kind == "instance",
-            is_panoptic=kind == "panoptic",
-            exist_ok=True,
-        )
+        segmentation = _new_segmentation(staged, uri)
         return segmentation.path, lambda: segmentation.from_numpy(labels)
 
     _write(project, run, make)
+
+
+def write_segmentation_slabs(
+    project: Project, run: str, uri: SegmentationUri, shape: tuple[int, int, int], slabs: Slabs, dtype: Any
+) -> None:
+    """Store a binary, multilabel or instance segmentation of ``shape`` (zyx) that comes in slabs.
+
+    slabs: (z0, (dz, y, x) labels), from z = 0 up, without gaps, each an array of its own. One row of chunks is held.
+    Raises ValueError: slabs that aren't like that, labels that ``dtype`` doesn't hold.
+    """
+    if uri.kind == "panoptic":
+        raise ValueError("panoptic segmentations have two channels: they don't come in slabs")
+
+    def make(staged: Any) -> Entry:
+        segmentation = _new_segmentation(staged, uri)
+        return segmentation.path, lambda: store_slabs(segmentation, shape, slabs, np.dtype(dtype))
+
+    _write(project, run, make)
+
+
+def _new_segmentation(staged: Any, uri: SegmentationUri) -> Any:
+    kind: Kind = uri.kind or "binary"
+    return staged.new_segmentation(
+        round(float(uri.voxel_spacing), 3),
+        uri.name,
+        uri.session,
+        user_id=uri.user,
+        is_multilabel=kind == "multilabel",
+        is_instance=kind == "instance",
+        is_panoptic=kind == "panoptic",
+        exist_ok=True,
+    )
 
 
 def write_picks(project: Project, run: str, uri: PicksUri, points: Points) -> None:
@@ -175,10 +198,11 @@ def _staging(root: Path) -> Iterator[Path]:
 
 def _put_back(left: Path, root: Path) -> None:
     """Return what a process had moved out of the way when it was killed before the new one was in place."""
-    for old in left.rglob(f"*{OLD}"):
-        final = root / old.relative_to(left).with_name(old.name.removesuffix(OLD))
-        if not final.exists():
-            os.replace(old, final)
+    with contextlib.suppress(FileNotFoundError):  # another process sweeps here as well
+        for old in list(left.rglob(f"*{OLD}")):
+            final = root / old.relative_to(left).with_name(old.name.removesuffix(OLD))
+            if not final.exists():
+                os.replace(old, final)
 
 
 def _with_overlay(project: Project, folder: Path) -> Any:

@@ -10,6 +10,7 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
+from functools import partial
 from multiprocessing import get_context, parent_process
 from multiprocessing.connection import wait
 from typing import Any
@@ -38,22 +39,22 @@ def each_run(
     """
     if workers == 1 or len(runs) < 2:
         for run in runs:
-            yield _outcome(run, lambda run=run: finished(run), lambda run=run: work(run))
+            yield outcome(run, partial(work, run), partial(finished, run))
         return
-    pool = ProcessPoolExecutor(min(workers, len(runs)), get_context("spawn"), _start_worker)
+    pool = ProcessPoolExecutor(min(workers, len(runs)), get_context("spawn"), start_worker)
     try:
         futures: dict[Future[Any], str] = {}
         for run in runs:
-            skipped = _outcome(run, lambda run=run: finished(run), lambda: None)
+            skipped = outcome(run, lambda: None, partial(finished, run))
             if skipped.status == "done":
                 futures[pool.submit(work, run)] = run
             else:
                 yield skipped
         for future in as_completed(futures):
-            outcome = _outcome(futures[future], lambda: False, future.result)
+            result = outcome(futures[future], future.result)
             if project is not None:
-                refresh(project, outcome.run)
-            yield outcome
+                refresh(project, result.run)
+            yield result
     finally:
         pool.shutdown(cancel_futures=True)  # interrupted: what has begun is finished, nothing else is begun
 
@@ -68,7 +69,8 @@ def with_splits(project: Project, results: Iterator[RunResult]) -> Iterator[RunR
     add_to_splits(project, sorted(there))
 
 
-def _outcome(run: str, finished: Callable[[], bool], work: Callable[[], Any]) -> RunResult:
+def outcome(run: str, work: Callable[[], Any], finished: Callable[[], bool] = lambda: False) -> RunResult:
+    """What becomes of a run: what ``work`` returns is its value. What may go wrong with one run fails that run alone."""
     try:
         return RunResult(run, "skipped") if finished() else RunResult(run, "done", value=work())
     except PopsicleError as error:
@@ -79,7 +81,7 @@ def _outcome(run: str, finished: Callable[[], bool], work: Callable[[], Any]) ->
         return RunResult(run, "failed", f"{type(error).__name__}: {error}")
 
 
-def _start_worker() -> None:
+def start_worker() -> None:
     """A worker's words go to stderr, as its parent's do: stdout is for results. Ctrl-C is for the parent."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_end_with_parent, daemon=True).start()

@@ -3,57 +3,105 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
-from functools import partial
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
 
 from copick_tools.data import read
 from copick_tools.data.project import Project, check_objects
 from copick_tools.data.uris import SegmentationUri, TomogramUri, same_spacing
-from copick_tools.data.write import has_segmentation, write_segmentation
+from copick_tools.data.write import has_segmentation, write_segmentation_slabs
 from copick_tools.errors import UsageError
 from copick_tools.types import RunResult
-from copick_tools.workflows.predict import Model
-from copick_tools.workflows.runs import each_run
+from copick_tools.volumes.blocks import SIZE
+from copick_tools.volumes.normalize import Volume
+from copick_tools.volumes.sparse import occupied
+from copick_tools.workflows.devices import on_devices
+from copick_tools.workflows.pipeline import Stages, in_memory
+from copick_tools.workflows.predict import Model, Options
+from copick_tools.workflows.where import Where, find_sample
+
+if TYPE_CHECKING:
+    from copick_tools.inference.extract import Prediction
+
+Tomogram = tuple[read.StoredVolume, Volume]  # where it is stored, and what was read of it
 
 
-def segment(
-    model: Model,
-    project: Project,
-    runs: Sequence[str],
-    tomogram: TomogramUri,
-    output: SegmentationUri,
-    *,
-    overwrite: bool = False,
-) -> Iterator[RunResult]:
+@dataclass(frozen=True)
+class Segmenting:
+    """A checkpoint, the tomograms that it labels and where to write; a `pipeline.Task`. where: only its sample counts."""
+
+    checkpoint: Path
+    project: Project
+    tomogram: TomogramUri
+    output: SegmentationUri
+    options: Options = Options()
+    overwrite: bool = False
+    where: Where = Where()
+
+    def finished(self, run: str) -> bool:
+        """Whether the segmentation of a run is there."""
+        return not self.overwrite and has_segmentation(self.project, run, self.output)
+
+    def stages(self, device: str) -> Stages:
+        """Open the checkpoint on a device."""
+        opened = _Opened(self, Model.open(self.checkpoint, device, self.options))
+        return Stages(opened.read, opened.compute, opened.finish)
+
+
+def segment(task: Segmenting, runs: Sequence[str], devices: Sequence[str] = ("auto",)) -> Iterator[RunResult]:
     """Write one segmentation per run, on the grid of its tomogram. A result's value counts the voxels per object.
 
     Raises UsageError for an output that can't hold the labels.
     """
-    check_objects(project, model.card.task)
-    names = [entry.name for entry in model.card.task.targets]
+    from copick_tools.training.checkpoint import read_card
+
+    task.where.check()
+    known, output = read_card(task.checkpoint).task, task.output
+    check_objects(task.project, known)
+    names = [entry.name for entry in known.targets]
     if output.kind == "binary" and names != [output.name]:
         raise UsageError(f"'{output}' is binary, but the model knows {len(names)} objects", "add ?multilabel=true")
     if output.kind in ("instance", "panoptic"):
         raise UsageError(f"the model predicts classes, not instances: '{output}'", "use ?multilabel=true")
-
-    def finished(run: str) -> bool:
-        return not overwrite and has_segmentation(project, run, output)
-
-    return each_run(runs, partial(_segment_run, model, project, tomogram, output), finished)
+    return on_devices(task, runs, devices, task.project)
 
 
-def _segment_run(
-    model: Model, project: Project, tomogram: TomogramUri, output: SegmentationUri, run: str
-) -> dict[str, int]:
-    stored = read.read_tomogram(project, run, tomogram)
-    if not same_spacing(output.voxel_spacing, stored.voxel_spacing):
-        raise UsageError(
-            f"the tomogram of run {run} has {stored.voxel_spacing:g} A per voxel, the output {output.voxel_spacing:g}"
-        )
-    labels = model.predict(stored, stored.voxel_spacing, f"run {run}").on_grid(stored.voxel_spacing, stored.shape)
-    counts = {name: int((labels == label).sum()) for name, label in model.predictor.objects.items()}
-    binary = output.kind == "binary"
-    write_segmentation(
-        project, run, replace(output, voxel_spacing=stored.key_spacing), labels > 0 if binary else labels
-    )
-    return counts
+@dataclass(frozen=True)
+class _Opened:
+    """The stages, on one device."""
+
+    task: Segmenting
+    model: Model
+
+    def read(self, run: str) -> Tomogram:
+        stored = read.read_tomogram(self.task.project, run, self.task.tomogram)
+        asked, found = self.task.output.voxel_spacing, stored.voxel_spacing
+        if not same_spacing(asked, found):
+            raise UsageError(f"the tomogram of run {run} has {found:g} A per voxel, the output {asked:g}")
+        return stored, in_memory(stored)
+
+    def compute(self, run: str, tomogram: Tomogram) -> tuple[read.StoredVolume, Prediction]:
+        stored, volume = tomogram
+        sample = find_sample(self.task.project, run, self.task.where)
+        wanted = self.model.for_labels
+        return stored, self.model.predict(volume, stored.voxel_spacing, f"run {run}", wanted=wanted, sample=sample)
+
+    def finish(self, run: str, predicted: tuple[read.StoredVolume, Prediction]) -> dict[str, int]:
+        stored, prediction = predicted
+        labels = prediction.labels(self.model.pick.threshold, stored.voxel_spacing, stored.shape)
+        uri = replace(self.task.output, voxel_spacing=stored.key_spacing)
+        counts = np.zeros(256, dtype=int)
+        slabs = _slabs(labels, counts, uri.kind == "binary")
+        write_segmentation_slabs(self.task.project, run, uri, stored.shape, slabs, np.uint8)
+        return {name: int(counts[label]) for name, label in self.model.predictor.objects.items()}
+
+
+def _slabs(labels: Volume, counts: np.ndarray, binary: bool) -> Iterator[tuple[int, np.ndarray]]:
+    """Rows of chunks of uint8 labels, zyx; counts: (256,) voxels of each label, added up on the way."""
+    for z in range(0, labels.shape[0], SIZE):
+        slab = np.ascontiguousarray(labels[z : z + SIZE, :, :])
+        counts += np.bincount(slab.reshape(-1)[occupied(slab)], minlength=len(counts))
+        yield z, slab > 0 if binary else slab
