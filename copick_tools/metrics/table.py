@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
 
-from copick_tools.types import Floats, Integers, Points
+from copick_tools.types import Floats, Integers, Mask, Points
 
 Picks = Mapping[str, Points]
 """object -> points"""
@@ -62,6 +62,25 @@ class PointTable:
 
     def __len__(self) -> int:
         return len(self.run)
+
+    def take(self, rows: Integers | Mask) -> PointTable:
+        """The picks that a mask or an index array names."""
+        return replace(
+            self, run=self.run[rows], object=self.object[rows], positions=self.positions[rows], scores=self.scores[rows]
+        )
+
+    @classmethod
+    def stack(cls, tables: Sequence[PointTable], objects: Sequence[str]) -> PointTable:
+        """One table of all picks of tables with the same runs and one object each. objects: the columns of the result."""
+        columns = [np.full(len(table), list(objects).index(table.objects[0])) for table in tables]
+        return replace(
+            tables[0],
+            objects=tuple(objects),
+            run=np.concatenate([table.run for table in tables]),
+            object=np.concatenate(columns),
+            positions=np.concatenate([table.positions for table in tables]),
+            scores=np.concatenate([table.scores for table in tables]),
+        )
 
     def counts(self, rows: Integers | slice = slice(None)) -> Floats:
         """(R, K) how many of these rows each run and object have."""

@@ -84,17 +84,31 @@ class Inference(Strict):
 
     overlap: float = Field(0.25, ge=0, lt=1, description="of neighboring windows, as a fraction")
     batch_size: Positive = 4
+    tta: Literal[1, 2, 4, 8] = Field(
+        1, description="orientations that are averaged: 2 half turn about z, 4 in-plane flips, 8 all flips"
+    )
 
 
 class Pick(Strict):
-    """How probabilities become picks."""
+    """How probabilities become picks; `popsicle calibrate` finds better values for each object."""
 
-    method: Literal["components"] = "components"
+    method: Literal["components", "peaks", "watershed"] = "components"
     threshold: Fraction = Field(
-        0.5, description="a voxel belongs to its likeliest object if 1 - P(background) reaches this"
+        0.5,
+        description="components, watershed: a voxel belongs to its likeliest object if 1 - P(background) reaches this; "
+        "peaks: least probability of the object itself",
     )
-    min_score: Fraction = Field(0.0, description="least mean probability of a pick")
-    min_volume: float = Field(0.1, ge=0, description="least volume, as a fraction of the target sphere's")
+    smoothing: float = Field(0.25, gt=0, le=1, description="peaks: sigma, of the radius of the ball that is looked for")
+    min_score: Fraction = Field(0.0, description="least score of a pick")
+    min_volume: float = Field(0.1, ge=0, description="least volume, as a fraction of a whole particle's")
+    max_volume: float | None = Field(10.0, gt=0, description="largest volume, likewise; null: none")
+    merge: Fraction = Field(0.5, description="picks of an object nearer than this fraction of its radius are one")
+
+    @model_validator(mode="after")
+    def _volumes(self) -> Pick:
+        if self.max_volume is not None and self.max_volume < self.min_volume:
+            raise ValueError(f"max_volume {self.max_volume:g} is below min_volume {self.min_volume:g}")
+        return self
 
 
 class Recipe(Strict):

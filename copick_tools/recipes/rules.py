@@ -10,7 +10,7 @@ from copick_tools.errors import UsageError, nearest
 from copick_tools.metrics.table import PointRule
 from copick_tools.recipes.recipe import Target
 from copick_tools.recipes.task import Task
-from copick_tools.volumes.particles import Particle
+from copick_tools.volumes.extraction import Particle
 
 RULES = ("one-to-one", "kaggle")
 LARGEST = 1e9  # angstrom
@@ -86,9 +86,14 @@ def _distance(task: Task | None, name: str, radius: float, overrides: Overrides)
 
 
 def particles(task: Task, target: Target) -> list[Particle]:
-    """What to pick: the task's target particles, each with the radius of the ball that a network learns to paint."""
-    fraction = 2 * target.sigma_fraction if target.kind == "gaussian" else target.radius_fraction
-    return [Particle(o.name, o.label, fraction * (o.radius or 0)) for o in task.targets if o.is_particle]
+    """What to pick: the task's target particles, each with the ball that a network learns to paint, where it paints balls."""
+    fractions = {"spheres": target.radius_fraction, "gaussian": 2 * target.sigma_fraction}
+    fraction = fractions.get(target.kind)
+    return [
+        Particle(o.name, o.label, o.radius or 0.0, None if fraction is None else fraction * (o.radius or 0.0))
+        for o in task.targets
+        if o.is_particle
+    ]
 
 
 def public_name(rule: PointRule) -> Literal["one-to-one", "kaggle"]:
