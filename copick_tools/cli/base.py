@@ -27,6 +27,7 @@ class Command(click.Command):
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run it; the function itself never sees ``quiet`` and ``debug``."""
+        os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # torch's threads would spin where others have work to do
         debug = ctx.params.pop("debug")
         output.configure(quiet=ctx.params.pop("quiet"), debug=debug)
         try:

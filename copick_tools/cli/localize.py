@@ -7,10 +7,23 @@ from typing import Any
 
 import click
 
-from copick_tools.cli import options
+from copick_tools.cli import options, predicting
 from copick_tools.cli.base import Command
 from copick_tools.cli.walking import walk
 from copick_tools.errors import UsageError
+
+OF_PROJECT = {
+    "tomogram": "-i",
+    "picks": "-o",
+    "run_names": "-r",
+    "split": "--split",
+    "instances": "--instances",
+    "exclude": "--exclude",
+    "sample": "--sample",
+    "select": "--select",
+    "one_per_tomogram": "--one-per-tomogram",
+}
+OF_FILES = {"out": "--out", "voxel_spacing": "--voxel-spacing", "invert": "--invert"}
 
 
 @click.command(cls=Command)
@@ -22,37 +35,48 @@ from copick_tools.errors import UsageError
 @click.option("--out", type=click.Path(path_type=Path), help="Table for FILES: .star, .csv or .json.")
 @click.option("--voxel-spacing", type=float, help="Angstrom; overrides the headers of FILES.")
 @click.option("--invert", is_flag=True, help="FILES have bright particles.")
-@click.option("--threshold", type=float, help="Least probability of not being background. [default: the recipe's]")
-@click.option("--min-score", type=float, help="Least score of a pick. [default: the recipe's]")
+@click.option(
+    "--beta",
+    type=float,
+    help="Which of the learned thresholds: precision counts at 1, recall at 4. [default: see above]",
+)
+@click.option(
+    "--thresholds",
+    metavar="FILE|none",
+    help="Learned ones. [default: thresholds.yaml beside CHECKPOINT, if it is there]",
+)
+@predicting.method
+@predicting.threshold
+@predicting.sizes
+@predicting.smoothing
+@predicting.where
+@predicting.sampling
+@predicting.instances
+@click.option(
+    "--select",
+    metavar="HOW",
+    help="Only these tomograms have picks: threshold=SCORE, quantile=SHARE, top-k=NUMBER, by their best pick.",
+)
+@click.option("--one-per-tomogram", is_flag=True, help="Only the best pick of a tomogram stays.")
+@predicting.tiling
 @options.run_names
 @options.split
 @options.device
 @options.overwrite
 @options.as_json
 def localize(
-    checkpoint: Path,
-    files: tuple[Path, ...],
-    config: Path | None,
-    threshold: float | None,
-    min_score: float | None,
-    device: str,
-    **given: Any,
+    checkpoint: Path, files: tuple[Path, ...], config: Path | None, device: str, as_json: bool, **given: Any
 ) -> None:
     """Find particles with CHECKPOINT, in a project's tomograms or in plain FILES (.mrc, .tif).
 
     \b
     popsicle localize best.ckpt -c sim/copick.json -i wbp@10.012 -o :unet/1 --split test
     popsicle localize best.ckpt tomogram.mrc --out picks.star
-    See also: popsicle segment, popsicle evaluate
+    Thresholds that `popsicle calibrate` learned are used: in a project those for the task's beta, for FILES those for
+    beta 1, since few false picks matter more there.
+    See also: popsicle calibrate, popsicle segment, popsicle evaluate
     """
-    project_options = {
-        "-i": given["tomogram"],
-        "-o": given["picks"],
-        "-r": given["run_names"],
-        "--split": given["split"],
-    }
-    file_options = {"--out": given["out"], "--voxel-spacing": given["voxel_spacing"], "--invert": given["invert"]}
-    wrong = [name for name, value in (project_options if files else file_options).items() if value]
+    wrong = [name for key, name in (OF_PROJECT if files else OF_FILES).items() if given[key]]
     if wrong:
         raise UsageError(
             f"{wrong[0]} goes with {'a project, not with files' if files else 'files, not with a project'}"
@@ -61,41 +85,43 @@ def localize(
     missing = [name for name, value in needed.items() if not value]
     if missing:
         raise UsageError(f"{' and '.join(missing)} missing", "give -c, -i and -o for a project, or files and --out")
-    overrides = {"threshold": threshold, "min_score": min_score}
+    devices = options.device_names(device)
     if files:
-        _files(checkpoint, files, device, overrides, given)
+        _files(checkpoint, files, devices, as_json, given)
     else:
-        _project(checkpoint, config, device, overrides, given)
+        _project(checkpoint, config or Path(), devices, as_json, given)
 
 
-def _project(
-    checkpoint: Path, config: Path | None, device: str, overrides: dict[str, float | None], given: dict[str, Any]
-) -> None:
+def _project(checkpoint: Path, config: Path, devices: tuple[str, ...], as_json: bool, given: dict[str, Any]) -> None:
     from copick_tools.data import splits, uris
     from copick_tools.data.project import open_project
 
     tomogram, picks = uris.tomogram_uri(given["tomogram"]), uris.picks_uri(given["picks"], output=True)
-    project = open_project(config or "")
+    instances = uris.segmentation_uri(given["instances"], output=True) if given["instances"] else None
+    where = predicting.take_where(given)
+    project = open_project(config)
     runs = splits.runs(project, given["split"], given["run_names"])
+    from copick_tools.workflows.localize import Localizing
     from copick_tools.workflows.localize import localize as run_localize
-    from copick_tools.workflows.predict import Model
+    from copick_tools.workflows.select import localize_selected, parse_selection
 
-    model = Model.open(checkpoint, device, **overrides)
-    results = run_localize(model, project, runs, tomogram, picks, overwrite=given["overwrite"])
-    walk(results, runs, given["picks"], given["as_json"])
+    chosen = predicting.take_options(given)
+    task = Localizing(checkpoint, project, tomogram, picks, chosen, where, instances, given["overwrite"])
+    selection = parse_selection(task, given["select"], given["one_per_tomogram"])
+    if selection is None:
+        results = run_localize(task, runs, devices)
+    else:
+        results = localize_selected(task, runs, selection, devices)
+    walk(results, runs, given["picks"], as_json)
 
 
 def _files(
-    checkpoint: Path, files: tuple[Path, ...], device: str, overrides: dict[str, float | None], given: dict[str, Any]
+    checkpoint: Path, files: tuple[Path, ...], devices: tuple[str, ...], as_json: bool, given: dict[str, Any]
 ) -> None:
-    from copick_tools.workflows.localize import Files, localize_files
-    from copick_tools.workflows.predict import Model
+    from copick_tools.workflows.localize_files import Files, FilesTask, localize_files
 
-    model = Model.open(checkpoint, device, **overrides)
+    where = predicting.take_where(given)
     inputs = Files(files, given["voxel_spacing"], given["invert"])
-    walk(
-        localize_files(model, inputs, given["out"], overwrite=given["overwrite"]),
-        inputs.names,
-        str(given["out"]),
-        given["as_json"],
-    )
+    chosen = predicting.take_options(given, plain=True)
+    task = FilesTask(checkpoint, inputs, given["out"], chosen, where, given["overwrite"])
+    walk(localize_files(task, devices), inputs.names, str(given["out"]), as_json)

@@ -18,6 +18,11 @@ COMMANDS = {
     "split": ("Prepare", "copick_tools.cli.split:split", "Train, val and test, or folds, without leaks."),
     "train": ("Model", "copick_tools.cli.train:train", "Train a model from a recipe."),
     "segment": ("Predict", "copick_tools.cli.segment:segment", "Tomograms to segmentations."),
+    "calibrate": (
+        "Predict",
+        "copick_tools.cli.calibrate:calibrate",
+        "Learn thresholds on validation runs, calibrate scores.",
+    ),
     "localize": ("Predict", "copick_tools.cli.localize:localize", "Tomograms straight to picks."),
     "pick": ("Predict", "copick_tools.cli.pick:pick", "Segmentations to picks."),
     "evaluate": ("Score", "copick_tools.cli.evaluate:evaluate", "Score picks or segmentations against a reference."),

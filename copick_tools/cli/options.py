@@ -38,7 +38,12 @@ dry_run = click.option("--dry-run", is_flag=True, help="Say what would be done, 
 settings = click.option(
     "-s", "--set", "settings", multiple=True, metavar="KEY=VALUE", help="Change a key of the recipe."
 )
-device = click.option("--device", default="auto", metavar="auto|cpu|cuda|cuda:1|mps", help="Where to compute.")
+device = click.option(
+    "--device",
+    default="auto",
+    metavar="auto|cpu|cuda|cuda:1|mps",
+    help="Where to compute. Predicting, several with commas, a process each: cuda:0,cuda:1.",
+)
 rule = click.option("--rule", metavar="one-to-one|kaggle", help="[default: the task's, else one-to-one]")
 beta = click.option("--beta", type=float, help="[default: the task's, else 1]")
 distance = click.option(
@@ -65,3 +70,11 @@ def object_radius(text: str) -> tuple[str, float]:
     if not 0 < radius < float("inf"):
         raise UsageError(f"--radius {text}: expected OBJECT=ANGSTROM", "for example --radius ribosome=150")
     return name, radius
+
+
+def device_names(text: str) -> tuple[str, ...]:
+    """The devices of ``--device``. Raises UsageError."""
+    names = tuple(name.strip() for name in text.split(","))
+    if not all(names):
+        raise UsageError(f"--device {text}: a name is missing", "for example --device cuda:0,cuda:1")
+    return names

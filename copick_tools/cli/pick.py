@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from copick_tools.cli import options
+from copick_tools.cli import options, predicting
 from copick_tools.cli.base import Command
 from copick_tools.cli.walking import walk
 
@@ -23,11 +23,15 @@ from copick_tools.cli.walking import walk
     help="For example cells:unet/1?multilabel=true.",
 )
 @click.option("-o", "--output", "picks", metavar="PICKS", required=True, help="For example :unet/1 for all objects.")
+@click.option("--method", type=click.Choice(["components", "watershed"]), help="[default: components]")
 @click.option(
-    "--radius-fraction", type=float, help="Size of a whole particle's ball, of the radius. [default: the target's]"
+    "--radius-fraction",
+    type=float,
+    help="Of the radius, the ball that a whole particle was painted as. [default: told from the data]",
 )
-@click.option("--min-volume", type=float, help="Least volume, as a fraction of that ball's. [default: the recipe's]")
-@click.option("--min-score", type=float, help="Least score. [default: 0]")
+@predicting.sizes
+@predicting.where
+@predicting.instances
 @options.run_names
 @options.split
 @options.workers
@@ -44,20 +48,28 @@ def pick(
     as_json: bool,
     **given: Any,
 ) -> None:
-    """Turn label volumes into picks: connected components, one pick each.
+    """Turn label volumes into picks: connected components, touching particles taken apart.
 
     \b
-    The score compares a component's size to a whole particle's; it isn't calibrated.
+    The score compares a pick's volume to a whole particle's; it isn't calibrated.
     Example: popsicle pick -c sim/copick.json -i "unet:unet/1?multilabel=true" -o :unet/1
     See also: popsicle localize, which scores by probability
     """
     from copick_tools.data import splits, uris
     from copick_tools.data.project import open_project
+    from copick_tools.recipes.recipe import Pick
     from copick_tools.workflows.pick import Picking
     from copick_tools.workflows.pick import pick as run_pick
+    from copick_tools.workflows.predict import changed
 
-    chosen = {key: value for key, value in given.items() if value is not None}
-    picking = Picking(uris.segmentation_uri(segmentation), uris.picks_uri(picks, output=True), **chosen)
+    wanted = Picking(
+        uris.segmentation_uri(segmentation),
+        uris.picks_uri(picks, output=True),
+        changed(Pick(), predicting.take_options(given).given),
+        given["radius_fraction"],
+        predicting.take_where(given),
+        uris.segmentation_uri(given["instances"], output=True) if given["instances"] else None,
+    )
     project = open_project(config)
     runs = splits.runs(project, split, run_names)
-    walk(run_pick(project, runs, picking, overwrite=overwrite, workers=workers), runs, picks, as_json)
+    walk(run_pick(project, runs, wanted, overwrite=overwrite, workers=workers), runs, picks, as_json)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import click
 
-from copick_tools.cli import options
+from copick_tools.cli import options, predicting
 from copick_tools.cli.base import Command
 from copick_tools.cli.walking import walk
 
@@ -24,6 +26,8 @@ from copick_tools.cli.walking import walk
     help="For example cells:unet/1?multilabel=true.",
 )
 @click.option("--threshold", type=float, help="Least probability of not being background. [default: the recipe's]")
+@predicting.sampling
+@predicting.tiling
 @options.run_names
 @options.split
 @options.device
@@ -40,6 +44,7 @@ def segment(
     device: str,
     overwrite: bool,
     as_json: bool,
+    **given: Any,
 ) -> None:
     """Label the voxels of a project's tomograms with CHECKPOINT.
 
@@ -53,8 +58,10 @@ def segment(
     source, target = uris.tomogram_uri(tomogram), uris.segmentation_uri(segmentation, output=True)
     project = open_project(config)
     runs = splits.runs(project, split, run_names)
-    from copick_tools.workflows.predict import Model
+    from copick_tools.workflows.predict import NONE
+    from copick_tools.workflows.segment import Segmenting
     from copick_tools.workflows.segment import segment as run_segment
 
-    model = Model.open(checkpoint, device, threshold=threshold)
-    walk(run_segment(model, project, runs, source, target, overwrite=overwrite), runs, segmentation, as_json)
+    chosen = replace(predicting.take_options({**given, "threshold": threshold}), thresholds=NONE)
+    task = Segmenting(checkpoint, project, source, target, chosen, overwrite, predicting.take_where(given))
+    walk(run_segment(task, runs, options.device_names(device)), runs, segmentation, as_json)

@@ -34,11 +34,18 @@ FLAGS = {"1": True, "true": True, "0": False, "false": False}
 
 
 def write_csv(path: Path, picks: PicksTable) -> None:
-    """Columns run_name, object, x, y, z (angstrom), score; instance_id and the 4x4 matrix where there are any."""
+    """Columns run_name, object, x, y, z (angstrom), score; volume, instance_id and the 4x4 matrix where there are any.
+
+    volume: cubic angstrom.
+    """
     rows = flatten(picks)
     header = ["run_name", "object", "x", "y", "z", "score"]
     columns = [rows.runs, rows.objects, *rows.positions.round(POSITION_DECIMALS).T.tolist()]
     columns.append(rows.scores.round(SCORE_DECIMALS).tolist())
+    if any(points.volumes is not None for points in picks.values()):
+        header.append("volume")
+        volumes = [np.full(len(p), np.nan) if p.volumes is None else p.volumes for p in picks.values()]
+        columns.append(["" if np.isnan(value) else round(value) for value in np.concatenate(volumes).tolist()])
     if rows.instance_ids.any():
         header.append(INSTANCE)
         columns.append(rows.instance_ids.tolist())

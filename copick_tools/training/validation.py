@@ -9,18 +9,19 @@ from dataclasses import dataclass
 import numpy as np
 
 from copick_tools.data import read
-from copick_tools.inference.extract import predict
+from copick_tools.inference.extract import Wanted, predict
 from copick_tools.inference.tiler import Predictor
 from copick_tools.metrics.dice import dice, overlap_counts
 from copick_tools.metrics.points import score_points
 from copick_tools.metrics.semantic import mean_score
 from copick_tools.metrics.table import PointTable
+from copick_tools.recipes import picking
 from copick_tools.recipes.recipe import Recipe
 from copick_tools.recipes.rules import particles, point_rule
 from copick_tools.recipes.task import Task
 from copick_tools.types import Mask, Points
 from copick_tools.volumes.coordinates import to_voxels
-from copick_tools.volumes.particles import Filter, picks
+from copick_tools.volumes.extraction import from_scores
 
 
 @dataclass(frozen=True)
@@ -43,12 +44,16 @@ def validation_score(predictor: Predictor, runs: list[ValidationRun], recipe: Re
 
 def _fbeta(predictor: Predictor, runs: list[ValidationRun], recipe: Recipe, task: Task) -> float:
     reference, prediction = {}, {}
-    keep, wanted = Filter(recipe.pick.min_volume, recipe.pick.min_score), particles(task, recipe.target)
+    known = particles(task, recipe.target)
+    settings = dict.fromkeys((particle.name for particle in known), recipe.pick)
+    wanted = Wanted.for_picks(settings, known)
     for run in runs:
         spacing = run.tomogram.voxel_spacing
-        found = predict(predictor, run.tomogram, spacing, recipe.pick.threshold, f"run {run.name}")
-        points = picks(found.labels, found.certainty, wanted, found.voxel_spacing, keep, found.origin)
-        prediction[run.name] = {name: _inside(p, run.region, spacing) for name, p in points.items()}
+        found = predict(predictor, run.tomogram, spacing, wanted, f"run {run.name}")
+        candidates = from_scores(found.scores, known, found.voxel_spacing, picking.extractions(settings))
+        picks = picking.chosen(candidates, known, settings, found.voxel_spacing)
+        grid = picking.Grid(found.shape, found.voxel_spacing, found.origin)
+        prediction[run.name] = {n: _inside(picking.points(p, grid), run.region, spacing) for n, p in picks.items()}
         reference[run.name] = {name: _inside(p, run.region, spacing) for name, p in run.points.items()}
     radii = {entry.name: entry.radius or 0 for entry in task.targets}
     sides = (PointTable.of(picks, tuple(reference), tuple(radii)) for picks in (reference, prediction))
@@ -63,11 +68,12 @@ def _mean_dice(predictor: Predictor, runs: list[ValidationRun], recipe: Recipe, 
         if run.labels is None:
             continue
         spacing, truth = run.tomogram.voxel_spacing, run.labels.numpy()
-        found = predict(predictor, run.tomogram, spacing, recipe.pick.threshold, f"run {run.name}")
+        found = predict(predictor, run.tomogram, spacing, Wanted(recipe.pick.threshold), f"run {run.name}")
+        labels_found = found.labels(recipe.pick.threshold, spacing, run.tomogram.shape)[:, :, :]
         known = np.ones(truth.shape, bool) if run.region is None else run.region.copy()
         if recipe.target.ignore_label is not None:
             known &= truth != recipe.target.ignore_label
-        rows.append(dice(overlap_counts(truth, found.on_grid(spacing, truth.shape), labels, known)))
+        rows.append(dice(overlap_counts(truth, labels_found, labels, known)))
     return mean_score(np.array(rows)) if rows else float("nan")
 
 

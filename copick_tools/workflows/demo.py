@@ -12,8 +12,7 @@ from copick_tools.recipes.load import load_task
 from copick_tools.recipes.results import PointsResult
 from copick_tools.types import RunResult
 from copick_tools.workflows.evaluate import Question, evaluate
-from copick_tools.workflows.localize import localize
-from copick_tools.workflows.predict import Model
+from copick_tools.workflows.localize import Localizing, localize
 from copick_tools.workflows.report import report
 from copick_tools.workflows.simulate import TASK, PhantomProject, simulate
 from copick_tools.workflows.train import plan_training, train
@@ -44,13 +43,11 @@ def demo(
     training = plan_training(project, RECIPE, settings, out / "experiment")
     best, trained = show.steps("train", lambda move: train(project, training, move, resume=True, device=device))
     held_out = splits.runs(project, "test")
-    model = Model.open(best, device)
     tomogram, picks = uris.tomogram_uri(training.recipe.input), uris.picks_uri(OUTPUT, output=True)
-    _all_done(
-        show.runs("localize", localize(model, project, held_out, tomogram, picks, overwrite=trained), len(held_out))
-    )
-    task = load_task(TASK)
-    question = Question((picks,), (uris.picks_uri(task.reference),), task, split="test")
+    task = Localizing(best, project, tomogram, picks, overwrite=trained)
+    _all_done(show.runs("localize", localize(task, held_out, (device,)), len(held_out)))
+    asked = load_task(TASK)
+    question = Question((picks,), (uris.picks_uri(asked.reference),), asked, split="test")
     answer = evaluate(project, held_out, question)
     answer.write(out / "experiment")
     report([out / "experiment"], out / "report.html")

@@ -2,50 +2,62 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 
 from copick_tools.data import read
 from copick_tools.data.project import Project
 from copick_tools.data.uris import PicksUri, SegmentationUri
-from copick_tools.data.write import has_picks, write_picks
+from copick_tools.data.write import has_picks, has_segmentation, write_picks
 from copick_tools.errors import NotFoundError, UsageError, nearest
-from copick_tools.recipes.recipe import Pick, Target
+from copick_tools.recipes import picking
+from copick_tools.recipes.recipe import Pick
 from copick_tools.types import RunResult
-from copick_tools.volumes.particles import Filter, Particle, picks
+from copick_tools.volumes.extraction import Particle, from_labels
+from copick_tools.volumes.instances import instances
+from copick_tools.workflows.instances import require_instances, write_instances
 from copick_tools.workflows.runs import each_run
+from copick_tools.workflows.where import Where, allowed
 
 
 @dataclass(frozen=True)
 class Picking:
-    """What to pick from and where to write. radius_fraction: of the object's radius, size of a whole particle's ball."""
+    """What to pick from and where to write.
+
+    radius_fraction: of the object's radius, the ball that a whole particle was painted as; None: told from the data.
+    """
 
     segmentation: SegmentationUri
     output: PicksUri
-    radius_fraction: float = Target().radius_fraction
-    min_volume: float = Pick().min_volume
-    min_score: float = Pick().min_score
+    pick: Pick = Pick()
+    radius_fraction: float | None = None
+    where: Where = Where()
+    instances: SegmentationUri | None = None
 
 
 def pick(
-    project: Project, runs: Sequence[str], picking: Picking, *, overwrite: bool = False, workers: int = 1
+    project: Project, runs: Sequence[str], wanted: Picking, *, overwrite: bool = False, workers: int = 1
 ) -> Iterator[RunResult]:
     """Write one pick set per object and run, an empty one where nothing is found. A result's value counts the picks.
 
     Labels alone give a score that compares sizes and isn't calibrated. Raises NotFoundError, UsageError.
     """
-    if picking.radius_fraction <= 0 or picking.min_volume < 0:
-        raise UsageError("the radius fraction has to be positive, the least volume not negative")
-    output = picking.output
-    named = picking.segmentation.name if picking.segmentation.kind in (None, "binary") else ""
-    particles = _particles(project, output, picking.radius_fraction, named)
+    if wanted.pick.method == "peaks":
+        raise UsageError("peaks are found in probabilities, and a segmentation has none", "use popsicle localize")
+    if wanted.radius_fraction is not None and not 0 < wanted.radius_fraction < float("inf"):
+        raise UsageError(f"--radius-fraction is {wanted.radius_fraction:g}, but has to be positive")
+    wanted.where.check()
+    require_instances(wanted.instances)
+    output = wanted.output
+    named = wanted.segmentation.name if wanted.segmentation.kind in (None, "binary") else ""
+    particles = _particles(project, output, wanted.radius_fraction, named)
     uris = {particle.name: PicksUri(particle.name, output.user, output.session) for particle in particles}
-    finished = partial(_is_finished, project, list(uris.values()), overwrite)
-    return each_run(runs, partial(_pick_run, project, picking, particles, uris), finished, workers, project)
+    finished = partial(_is_finished, project, wanted, list(uris.values()), overwrite)
+    return each_run(runs, partial(_pick_run, project, wanted, particles, uris), finished, workers, project)
 
 
-def _particles(project: Project, output: PicksUri, fraction: float, binary_of: str) -> list[Particle]:
+def _particles(project: Project, output: PicksUri, fraction: float | None, binary_of: str) -> list[Particle]:
     """The particles to pick; a binary segmentation holds the one that it is named after."""
     known = {o.name: o for o in project.objects.values() if o.is_particle and o.radius}
     if output.object != "*" and output.object not in known:
@@ -54,25 +66,36 @@ def _particles(project: Project, output: PicksUri, fraction: float, binary_of: s
     if binary_of in known:
         known = {binary_of: known[binary_of]}
     chosen = known.values() if output.object == "*" else [known[output.object]]
-    return [Particle(o.name, o.label, fraction * (o.radius or 0)) for o in chosen]
+    return [Particle(o.name, o.label, r, None if fraction is None else fraction * r) for o in chosen if (r := o.radius)]
 
 
-def _is_finished(project: Project, uris: Sequence[PicksUri], overwrite: bool, run: str) -> bool:
-    return not overwrite and all(has_picks(project, run, uri) for uri in uris)
+def _is_finished(project: Project, wanted: Picking, uris: Sequence[PicksUri], overwrite: bool, run: str) -> bool:
+    if overwrite or not all(has_picks(project, run, uri) for uri in uris):
+        return False
+    return wanted.instances is None or has_segmentation(project, run, wanted.instances)
 
 
 def _pick_run(
-    project: Project, picking: Picking, particles: Sequence[Particle], uris: dict[str, PicksUri], run: str
+    project: Project, wanted: Picking, particles: Sequence[Particle], uris: Mapping[str, PicksUri], run: str
 ) -> dict[str, int]:
-    stored = read.read_segmentation(project, run, picking.segmentation)
+    stored = read.read_segmentation(project, run, wanted.segmentation)
     kind = stored.entry.segmentation_type
     if kind not in ("multilabel", "binary"):
         raise UsageError(f"{stored.name} is {kind}", "pick takes multilabel and binary segmentations")
     if kind == "binary":
-        particles = [Particle(p.name, 1, p.radius) for p in particles if p.name == stored.entry.name]
+        particles = [Particle(p.name, 1, p.radius, p.ball) for p in particles if p.name == stored.entry.name]
         if not particles:
             raise UsageError(f"{stored.name} is binary and holds none of {', '.join(uris)}")
-    found = picks(stored.numpy(), None, particles, stored.voxel_spacing, Filter(picking.min_volume, picking.min_score))
-    for name, points in found.items():
+    grid = picking.Grid(stored.shape, stored.voxel_spacing)
+    settings = dict.fromkeys((particle.name for particle in particles), wanted.pick)
+    how = picking.extractions(settings)
+    every = picking.chosen(
+        from_labels(stored, particles, grid.voxel_spacing, how), particles, settings, grid.voxel_spacing
+    )
+    found = allowed(project, run, wanted.where, every, grid, None)
+    if wanted.instances is not None:
+        volume = instances(stored, found, particles, grid.voxel_spacing, how)
+        write_instances(project, wanted.instances, volume, sum(map(len, found.values())), grid, stored)
+    for name, points in picking.all_points(found, grid, wanted.instances is not None).items():
         write_picks(project, run, uris[name], points)
-    return {name: len(points) for name, points in found.items()}
+    return {name: len(found[name]) for name in found}

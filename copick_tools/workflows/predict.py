@@ -1,58 +1,168 @@
-"""What `segment` and `localize` share: a checkpoint applied to one tomogram."""
+"""What `segment`, `localize` and `calibrate` share: a checkpoint, opened on a device and applied to one tomogram."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from copick_tools.data.hashing import file_hash
 from copick_tools.engines import registry
-from copick_tools.errors import UsageError
+from copick_tools.errors import FormatError, NotFoundError, PopsicleError, UsageError
+from copick_tools.recipes import picking
+from copick_tools.recipes.load import parse, read_yaml
 from copick_tools.recipes.recipe import Pick
 from copick_tools.recipes.rules import particles
-from copick_tools.types import Points
+from copick_tools.recipes.thresholds import Thresholds
+from copick_tools.volumes.extraction import Found, Particle, from_scores
+from copick_tools.volumes.instances import instances
 from copick_tools.volumes.normalize import Volume
-from copick_tools.volumes.particles import Filter, picks
 
 if TYPE_CHECKING:
-    from copick_tools.inference.extract import Prediction
+    from copick_tools.inference.extract import MakeSample, Prediction, Wanted
     from copick_tools.training.checkpoint import Card
+
+THRESHOLDS = "thresholds.yaml"
+NONE = "none"  # instead of a file of thresholds: the recipe's
+FRACTIONS = ("threshold", "min_score", "merge")
+REPLACES = ("method", "threshold", "smoothing", "merge")  # with one of these learned thresholds mean nothing
+
+
+@dataclass(frozen=True)
+class Options:
+    """What the caller says instead of the recipe; None leaves it. Pickles, for several devices open the same checkpoint.
+
+    pick: fields of `Pick`. tiling: overlap, tta, batch_size, compile. beta: of the learned thresholds; None: the task's.
+    plain: the tomograms are files, for which beta 1 is used unless given. thresholds: a file, ``none`` for the recipe's own, None for thresholds.yaml beside the checkpoint where it is there.
+    """
+
+    pick: Mapping[str, Any] = field(default_factory=dict)
+    tiling: Mapping[str, Any] = field(default_factory=dict)
+    beta: float | None = None
+    thresholds: str | None = None
+    plain: bool = False
+
+    @property
+    def given(self) -> dict[str, Any]:
+        """Fields of `Pick` that were given."""
+        return {key: value for key, value in self.pick.items() if value is not None}
 
 
 @dataclass(frozen=True)
 class Model:
-    """A checkpoint, ready: its predictor, its card, and how its probabilities become labels and picks."""
+    """A checkpoint, ready: its predictor, its card, and how each object is picked.
+
+    learned: the thresholds that it is picked with, None for the recipe's.
+    """
 
     predictor: Any
     card: Card
     pick: Pick
+    settings: Mapping[str, Pick]
+    learned: Thresholds | None = None
 
     @classmethod
-    def open(cls, checkpoint: Path, device: str = "auto", **overrides: float | None) -> Model:
-        """overrides: fields of `Pick` (threshold, min_score, min_volume) that replace the recipe's, None to keep them.
-
-        Raises NotFoundError, FormatError, UsageError.
-        """
+    def open(cls, checkpoint: Path, device: str = "auto", options: Options = Options()) -> Model:
+        """Raises NotFoundError, FormatError, UsageError; PopsicleError for thresholds of another checkpoint."""
         from copick_tools.training.checkpoint import read_card
 
         card = read_card(checkpoint)
-        given = {key: value for key, value in overrides.items() if value is not None}
-        for key in given.keys() - {"min_volume"}:
-            if not 0 <= given[key] <= 1:
-                raise UsageError(f"--{key.replace('_', '-')} {given[key]} isn't between 0 and 1")
-        return cls(registry.load(checkpoint, device), card, card.recipe.pick.model_copy(update=given))
+        pick = changed(card.recipe.pick, options.given)
+        learned = None if options.given.keys() & set(REPLACES) else learned_thresholds(checkpoint, options.thresholds)
+        names = [particle.name for particle in particles(card.task, card.recipe.target)]
+        if learned is None:
+            if options.beta is not None:
+                raise UsageError("--beta chooses among learned thresholds, and there are none", "popsicle calibrate")
+            settings: dict[str, Pick] = dict.fromkeys(names, pick)
+        else:
+            usual = 1.0 if options.plain else card.task.metric.beta
+            objects = learned.setting(usual if options.beta is None else options.beta).objects
+            if lacking := sorted(set(names) - set(objects)):
+                raise FormatError(f"the thresholds lack {', '.join(lacking)}", "make them again: popsicle calibrate")
+            settings = {name: changed(objects[name], options.given) for name in names}
+        return cls(_tiling(registry.load(checkpoint, device), options.tiling), card, pick, settings, learned)
 
-    def predict(self, volume: Volume, voxel_spacing: float, where: str) -> Prediction:
+    @property
+    def particles(self) -> list[Particle]:
+        """What it picks. Raises UsageError for a model of compartments."""
+        found = particles(self.card.task, self.card.recipe.target)
+        if not found:
+            raise UsageError(f"the model of task {self.card.task.name} segments compartments: use popsicle segment")
+        return found
+
+    def predict(
+        self, volume: Volume, voxel_spacing: float, where: str, *, wanted: Wanted, sample: MakeSample | None = None
+    ) -> Prediction:
         """See `inference.extract.predict`."""
         from copick_tools.inference.extract import predict
 
-        return predict(self.predictor, volume, voxel_spacing, self.pick.threshold, where)
+        return predict(self.predictor, volume, voxel_spacing, wanted, where, sample)
 
-    def points(self, volume: Volume, voxel_spacing: float, where: str) -> dict[str, Points]:
-        """Picks of every particle that the model knows, xyz in angstrom of the volume as it was given."""
-        wanted = particles(self.card.task, self.card.recipe.target)
-        if not wanted:
-            raise UsageError(f"the model of task {self.card.task.name} segments compartments: use popsicle segment")
-        found = self.predict(volume, voxel_spacing, where)
-        keep = Filter(self.pick.min_volume, self.pick.min_score)
-        return picks(found.labels, found.certainty, wanted, found.voxel_spacing, keep, found.origin)
+    @property
+    def for_labels(self) -> Wanted:
+        """What a label volume needs."""
+        from copick_tools.inference.extract import Wanted
+
+        return Wanted(self.pick.threshold)
+
+    @property
+    def for_picks(self) -> Wanted:
+        """What `candidates` needs."""
+        from copick_tools.inference.extract import Wanted
+
+        return Wanted.for_picks(self.settings, self.particles)
+
+    def candidates(self, prediction: Prediction) -> dict[str, Found]:
+        """The picks of every particle that the model knows, zyx in voxels of the prediction, best first."""
+        how = picking.extractions(self.settings)
+        found = from_scores(prediction.scores, self.particles, prediction.voxel_spacing, how)
+        return picking.chosen(found, self.particles, self.settings, prediction.voxel_spacing)
+
+    def instances(self, prediction: Prediction, found: Mapping[str, Found]) -> Volume:
+        """Which voxels are of which pick; see `volumes.instances`. found: picks of some of the particles."""
+        shown, how = [p for p in self.particles if p.name in found], picking.extractions(self.settings)
+        return instances(prediction.scores, found, shown, prediction.voxel_spacing, how)
+
+
+def changed(pick: Pick, given: Mapping[str, Any]) -> Pick:
+    """With some fields replaced. Raises UsageError for values out of range."""
+    for key, value in given.items():
+        if key in FRACTIONS and not 0 <= value <= 1:
+            raise UsageError(f"--{key.replace('_', '-')} {value:g} isn't between 0 and 1")
+    try:
+        return parse(type(pick), {**pick.model_dump(), **given}, where="--")
+    except FormatError as error:
+        raise UsageError(error.message.replace("--: ", "--").replace("_", "-"), error.hint) from error
+
+
+def learned_thresholds(checkpoint: Path, chosen: str | None) -> Thresholds | None:
+    """The thresholds to use with a checkpoint: a file's, or those beside it; None for none.
+
+    Raises NotFoundError, FormatError, PopsicleError (those of another checkpoint).
+    """
+    path = checkpoint.with_name(THRESHOLDS) if chosen is None else Path(chosen)
+    if chosen == NONE or (chosen is None and not path.is_file()):
+        return None
+    if not path.is_file():
+        raise NotFoundError(f"no file {path}", "popsicle calibrate makes thresholds; --thresholds none does without")
+    found = parse(Thresholds, read_yaml(path), where=str(path))
+    if found.checkpoint != file_hash(checkpoint):
+        raise PopsicleError(
+            f"{path} was learned with another checkpoint than {checkpoint}",
+            "run popsicle calibrate again; --thresholds none uses the recipe's",
+        )
+    return found
+
+
+def _tiling(predictor: Any, tiling: Mapping[str, Any]) -> Any:
+    """The predictor, tiling as the caller says. Raises UsageError where that can't be said."""
+    given = {key: value for key, value in tiling.items() if value is not None}
+    if not given:
+        return predictor
+    from copick_tools.inference.tiler import Tiled
+
+    if not isinstance(predictor, Tiled):
+        raise UsageError(f"this model family tiles by itself: {', '.join(sorted(given))} can't be set")
+    return dataclasses.replace(predictor, **given)

@@ -3,8 +3,7 @@
 import sys
 
 from copick_tools.data.uris import picks_uri, tomogram_uri
-from copick_tools.workflows.localize import localize
-from copick_tools.workflows.predict import Model
+from copick_tools.workflows.localize import Localizing, localize
 from copick_tools.workflows.train import plan_training, train
 
 MODULE = """
@@ -50,7 +49,7 @@ def test_own_family(project, recipe_path, tmp_path, monkeypatch, popsicle):
     plan = plan_training(project, str(tmp_path / "own.yaml"), ("train.epochs=1",), tmp_path / "experiment")
     best, _ = train(project, plan, lambda done, total: None, device="cpu")
     output = picks_uri(":own/1", output=True)
-    results = list(localize(Model.open(best, "cpu"), project, ["TS_3"], tomogram_uri("wbp"), output))
+    results = list(localize(Localizing(best, project, tomogram_uri("wbp"), output), ["TS_3"], ("cpu",)))
     assert [result.status for result in results] == ["done"]
     assert popsicle.json("models", "show", "lab.tiny")["parameters"] is None
     assert (

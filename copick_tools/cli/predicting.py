@@ -1,0 +1,109 @@
+"""Options of the commands that apply a checkpoint (`segment`, `localize`, `calibrate`) or make picks (`localize`, `pick`)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+if TYPE_CHECKING:
+    from copick_tools.workflows.predict import Options
+    from copick_tools.workflows.where import Where
+
+F = TypeVar("F", bound=Callable[..., Any])
+METHODS = ("components", "peaks", "watershed")
+TILING = ("overlap", "tta", "batch_size", "compile")
+PICK = ("method", "threshold", "min_score", "min_volume", "max_volume", "merge", "smoothing")
+
+
+def _together(*decorators: Callable[[F], F]) -> Callable[[F], F]:
+    """All of them, shown in this order."""
+
+    def decorate(function: F) -> F:
+        for decorator in reversed(decorators):
+            function = decorator(function)
+        return function
+
+    return decorate
+
+
+overlap = click.option(
+    "--overlap", type=click.FloatRange(0, 1, max_open=True), help="Of neighboring windows. [default: the recipe's]"
+)
+tta = click.option(
+    "--tta",
+    type=click.Choice(["1", "2", "4", "8"]),
+    help="Orientations that are averaged: 2 half turn about z, 4 in-plane flips, 8 all flips. [default: the recipe's]",
+)
+batch_size = click.option("--batch-size", type=click.IntRange(1), help="Windows at a time. [default: the recipe's]")
+compile_ = click.option("--compile", "compile", is_flag=True, default=None, help="Use torch.compile (CUDA).")
+tiling = _together(overlap, tta, batch_size, compile_)
+
+method = click.option(
+    "--method", type=click.Choice(METHODS), help="How picks are found. [default: learned, else the recipe's]"
+)
+threshold = click.option(
+    "--threshold",
+    type=float,
+    help="Least probability of not being background; peaks: of the object. [default: learned, else the recipe's]",
+)
+min_score = click.option("--min-score", type=float, help="Least score. [default: learned, else the recipe's]")
+min_volume = click.option(
+    "--min-volume", type=float, help="Least volume, of a whole particle's. [default: learned, else the recipe's]"
+)
+max_volume = click.option(
+    "--max-volume", type=float, help="Largest volume, likewise. [default: learned, else the recipe's]"
+)
+merge = click.option(
+    "--merge", type=float, help="Picks nearer than this fraction of the radius are one. [default: the recipe's]"
+)
+smoothing = click.option(
+    "--smoothing",
+    type=float,
+    help="peaks: sigma, of the radius of the ball that is looked for. [default: the recipe's]",
+)
+border = click.option("--border", type=float, default=0.0, help="Angstrom from the faces without picks.")
+exclude = click.option("--exclude", metavar="SEGMENTATION", help="No picks in or near this one, for example membranes.")
+exclude_distance = click.option(
+    "--exclude-distance", type=float, default=0.0, help="Angstrom: what near is, from its surface."
+)
+instances = click.option(
+    "--instances", metavar="SEGMENTATION", help="Also write which voxels are of which pick, name:user/1?instance=true."
+)
+sample = click.option(
+    "--sample",
+    multiple=True,
+    metavar="URI",
+    help="Where the sample is, the rest is skipped: picks on its top and bottom surface (one set, or repeat for two), or a segmentation (with @ or ?).",
+)
+sample_margin = click.option("--sample-margin", type=float, default=0.0, help="Angstrom to add above and below.")
+where = _together(border, exclude, exclude_distance)
+sampling = _together(sample, sample_margin)
+sizes = _together(min_score, min_volume, max_volume, merge)
+
+
+def take_options(given: dict[str, Any], plain: bool = False) -> Options:
+    """What was given of tiling, picking and learned thresholds. plain: the tomograms are files."""
+    from copick_tools.workflows.predict import Options
+
+    tiling = {key: given[key] for key in TILING if given.get(key) is not None}
+    if "tta" in tiling:
+        tiling["tta"] = int(tiling["tta"])
+    pick = {key: given[key] for key in PICK if given.get(key) is not None}
+    return Options(pick, tiling, given.get("beta"), given.get("thresholds"), plain)
+
+
+def take_where(given: dict[str, Any]) -> Where:
+    """Where picks may lie."""
+    from copick_tools.data import uris
+    from copick_tools.workflows.where import Where
+
+    sample = tuple(
+        uris.segmentation_uri(text) if set(text) & set("@?") else uris.picks_uri(text)
+        for text in given.get("sample", ())
+    )
+    exclude = uris.segmentation_uri(given["exclude"]) if given.get("exclude") else None
+    return Where(
+        given.get("border", 0.0), exclude, given.get("exclude_distance", 0.0), sample, given.get("sample_margin", 0.0)
+    )
