@@ -80,6 +80,7 @@ def test_plugins_of_copick_are_real_commands():
         "popsicle-segment",
         "popsicle-localize",
         "popsicle-pick",
+        "popsicle-calibrate",
         "popsicle-evaluate",
         "popsicle-score",
         "popsicle-submit",

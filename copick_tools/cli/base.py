@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import os
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import click
@@ -15,15 +16,32 @@ CONTEXT = {"help_option_names": ["-h", "--help"], "show_default": True}
 
 
 class Command(click.Command):
-    """A command with ``-q`` and ``--debug`` that prints a PopsicleError as ``Error:`` and ``Hint:``."""
+    """A command with ``-q`` and ``--debug`` that prints a PopsicleError as ``Error:`` and ``Hint:``.
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
+    sections: title -> names of parameters that the help shows below the others, under that title.
+    """
+
+    def __init__(self, *args: Any, sections: Mapping[str, Sequence[str]] | None = None, **kwargs: Any) -> None:
+        self.sections = sections or {}
         kwargs["context_settings"] = {**CONTEXT, **(kwargs.get("context_settings") or {})}
         super().__init__(*args, **kwargs)
         self.params += [
             click.Option(["-q", "--quiet"], is_flag=True, help="No words, no progress."),
             click.Option(["--debug"], is_flag=True, envvar="POPSICLE_DEBUG", help="Show tracebacks and details."),
         ]
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """As click, by section."""
+        title_of = {name: title for title, names in self.sections.items() for name in names}
+        rows: dict[str, list[tuple[str, str]]] = {"Options": [], **{title: [] for title in self.sections}}
+        for parameter in self.get_params(ctx):
+            record = parameter.get_help_record(ctx) if isinstance(parameter, click.Option) else None
+            if record is not None:
+                rows[title_of.get(str(parameter.name), "Options")].append(record)
+        for title, records in rows.items():
+            if records:
+                with formatter.section(title):
+                    formatter.write_dl(records)
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run it; the function itself never sees ``quiet`` and ``debug``."""

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from copick_tools.recipes.thresholds import Thresholds
 
 
-@click.command(cls=Command)
+@click.command(cls=Command, sections=predicting.SECTIONS)
 @click.argument("checkpoint", type=click.Path(path_type=Path))
 @options.config
 @click.option("-i", "--input", "tomogram", metavar="TOMOGRAM", required=True, help="For example wbp@10.012.")

@@ -26,7 +26,7 @@ OF_PROJECT = {
 OF_FILES = {"out": "--out", "voxel_spacing": "--voxel-spacing", "invert": "--invert"}
 
 
-@click.command(cls=Command)
+@click.command(cls=Command, sections=predicting.SECTIONS)
 @click.argument("checkpoint", type=click.Path(path_type=Path))
 @click.argument("files", nargs=-1, type=click.Path(path_type=Path))
 @options.config_or_files
@@ -47,7 +47,7 @@ OF_FILES = {"out": "--out", "voxel_spacing": "--voxel-spacing", "invert": "--inv
 )
 @predicting.method
 @predicting.threshold
-@predicting.sizes
+@predicting.sizes("learned, else the recipe's")
 @predicting.smoothing
 @predicting.where
 @predicting.sampling

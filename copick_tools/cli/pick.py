@@ -12,7 +12,7 @@ from copick_tools.cli.base import Command
 from copick_tools.cli.walking import walk
 
 
-@click.command(cls=Command)
+@click.command(cls=Command, sections=predicting.SECTIONS)
 @options.config
 @click.option(
     "-i",
@@ -29,7 +29,7 @@ from copick_tools.cli.walking import walk
     type=float,
     help="Of the radius, the ball that a whole particle was painted as. [default: told from the data]",
 )
-@predicting.sizes
+@predicting.sizes("as in recipes")
 @predicting.where
 @predicting.instances
 @options.run_names

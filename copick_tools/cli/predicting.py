@@ -7,12 +7,22 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from copick_tools.errors import UsageError
+
 if TYPE_CHECKING:
     from copick_tools.workflows.predict import Options
     from copick_tools.workflows.where import Where
 
 F = TypeVar("F", bound=Callable[..., Any])
 METHODS = ("components", "peaks", "watershed")
+SECTIONS = {
+    "What counts as a pick": (
+        *("beta", "thresholds", "method", "threshold", "min_score", "min_volume", "max_volume", "merge", "smoothing"),
+        *("select", "one_per_tomogram", "radius_fraction"),
+    ),
+    "Where picks may lie": ("border", "exclude", "exclude_distance", "sample", "sample_margin"),
+    "How it is computed": ("overlap", "tta", "batch_size", "compile", "device", "workers"),
+}
 TILING = ("overlap", "tta", "batch_size", "compile")
 PICK = ("method", "threshold", "min_score", "min_volume", "max_volume", "merge", "smoothing")
 
@@ -48,16 +58,22 @@ threshold = click.option(
     type=float,
     help="Least probability of not being background; peaks: of the object. [default: learned, else the recipe's]",
 )
-min_score = click.option("--min-score", type=float, help="Least score. [default: learned, else the recipe's]")
-min_volume = click.option(
-    "--min-volume", type=float, help="Least volume, of a whole particle's. [default: learned, else the recipe's]"
-)
-max_volume = click.option(
-    "--max-volume", type=float, help="Largest volume, likewise. [default: learned, else the recipe's]"
-)
-merge = click.option(
-    "--merge", type=float, help="Picks nearer than this fraction of the radius are one. [default: the recipe's]"
-)
+
+
+def sizes(default: str) -> Callable[[F], F]:
+    """Options of scores and volumes. default: where their values come from, in words."""
+    return _together(
+        click.option("--min-score", type=float, help=f"Least score. [default: {default}]"),
+        click.option(
+            "--min-volume", type=float, help=f"Least volume, as a fraction of a whole particle's. [default: {default}]"
+        ),
+        click.option("--max-volume", type=float, help=f"Largest volume, likewise. [default: {default}]"),
+        click.option(
+            "--merge", type=float, help="Picks nearer than this fraction of the radius are one. [default: the recipe's]"
+        ),
+    )
+
+
 smoothing = click.option(
     "--smoothing",
     type=float,
@@ -69,18 +85,20 @@ exclude_distance = click.option(
     "--exclude-distance", type=float, default=0.0, help="Angstrom: what near is, from its surface."
 )
 instances = click.option(
-    "--instances", metavar="SEGMENTATION", help="Also write which voxels are of which pick, name:user/1?instance=true."
+    "--instances",
+    metavar="SEGMENTATION",
+    help="Also write which voxels are of which pick, OBJECT:user/1?instance=true.",
 )
 sample = click.option(
     "--sample",
     multiple=True,
     metavar="URI",
-    help="Where the sample is, the rest is skipped: picks on its top and bottom surface (one set, or repeat for two), or a segmentation (with @ or ?).",
+    help="Where the sample is, the rest is skipped: picks on its top and bottom surface (one set, or repeat for two), a "
+    "segmentation (with @ or ?), or box=DEGREES: the tomogram turned about z.",
 )
 sample_margin = click.option("--sample-margin", type=float, default=0.0, help="Angstrom to add above and below.")
 where = _together(border, exclude, exclude_distance)
 sampling = _together(sample, sample_margin)
-sizes = _together(min_score, min_volume, max_volume, merge)
 
 
 def take_options(given: dict[str, Any], plain: bool = False) -> Options:
@@ -99,11 +117,30 @@ def take_where(given: dict[str, Any]) -> Where:
     from copick_tools.data import uris
     from copick_tools.workflows.where import Where
 
+    named = list(given.get("sample", ()))
+    boxes = [text for text in named if text == "box" or text.startswith("box=")]
+    if len(boxes) > 1:
+        raise UsageError("--sample box was given twice")
+    angle = _degrees(boxes[0]) if boxes else None
     sample = tuple(
-        uris.segmentation_uri(text) if set(text) & set("@?") else uris.picks_uri(text)
-        for text in given.get("sample", ())
+        uris.segmentation_uri(text) if uris.names_segmentation(text) else uris.picks_uri(text)
+        for text in named
+        if text not in boxes
     )
     exclude = uris.segmentation_uri(given["exclude"]) if given.get("exclude") else None
     return Where(
-        given.get("border", 0.0), exclude, given.get("exclude_distance", 0.0), sample, given.get("sample_margin", 0.0)
+        border=given.get("border", 0.0),
+        exclude=exclude,
+        exclude_distance=given.get("exclude_distance", 0.0),
+        sample=sample,
+        sample_margin=given.get("sample_margin", 0.0),
+        box=angle,
     )
+
+
+def _degrees(text: str) -> float:
+    """Of ``box`` or ``box=12.5``."""
+    try:
+        return float(text.partition("=")[2] or 0)
+    except ValueError:
+        raise UsageError(f"--sample {text}: expected degrees", "for example --sample box=12.5") from None

@@ -13,7 +13,7 @@ from copick_tools.cli.base import Command
 from copick_tools.cli.walking import walk
 
 
-@click.command(cls=Command)
+@click.command(cls=Command, sections=predicting.SECTIONS)
 @click.argument("checkpoint", type=click.Path(path_type=Path))
 @options.config
 @click.option("-i", "--input", "tomogram", metavar="TOMOGRAM", required=True, help="For example wbp@10.012.")

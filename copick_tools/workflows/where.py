@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 from copick_tools.data import read
@@ -13,7 +15,7 @@ from copick_tools.errors import NotFoundError, UsageError
 from copick_tools.recipes.picking import Grid
 from copick_tools.volumes.exclude import near_border, near_mask
 from copick_tools.volumes.extraction import Found
-from copick_tools.volumes.sample import Sample, between, from_mask
+from copick_tools.volumes.sample import Sample, between, box, from_mask
 
 if TYPE_CHECKING:
     from copick_tools.inference.extract import MakeSample
@@ -24,7 +26,8 @@ class Where:
     """border, exclude_distance, sample_margin: angstrom.
 
     exclude: a segmentation, no picks in it or within the distance. sample: picks on the sample's top and bottom surface, as
-    one set or two, or a segmentation of the sample; empty: it is anywhere.
+    one set or two, or a segmentation of the sample; empty: it is anywhere. box: degrees by which the reconstruction's own
+    box, which is then the sample, is turned about z; None: there is no such box.
     """
 
     border: float = 0.0
@@ -32,6 +35,7 @@ class Where:
     exclude_distance: float = 0.0
     sample: tuple[PicksUri | SegmentationUri, ...] = ()
     sample_margin: float = 0.0
+    box: float | None = None
 
     def check(self) -> None:
         """Raises UsageError."""
@@ -41,15 +45,19 @@ class Where:
             raise UsageError(f"--exclude-distance is {self.exclude_distance:g}, but has to be at least 0 angstrom")
         if self.exclude_distance and self.exclude is None:
             raise UsageError("--exclude-distance goes with --exclude", "name the segmentation to stay away from")
-        if self.sample_margin and not self.sample:
+        if not math.isfinite(self.sample_margin):
+            raise UsageError(f"--sample-margin is {self.sample_margin}, but has to be a number of angstrom")
+        if self.sample_margin and not self.sample and self.box is None:
             raise UsageError("--sample-margin goes with --sample", "say where the sample is")
+        if self.box is not None and (self.sample or not math.isfinite(self.box)):
+            raise UsageError("--sample box=DEGREES stands alone and takes a number of degrees")
         if len(self.sample) > 2 or (len(self.sample) == 2 and any(isinstance(u, SegmentationUri) for u in self.sample)):
             raise UsageError("--sample takes one segmentation, one set of picks, or two: top and bottom")
 
     @property
     def needs_project(self) -> bool:
         """Whether it names something that is stored in a project."""
-        return self.exclude is not None or bool(self.sample)
+        return self.exclude is not None or bool(self.sample) or self.box is not None
 
 
 def find_sample(project: Project, run: str, where: Where) -> MakeSample | None:
@@ -57,6 +65,8 @@ def find_sample(project: Project, run: str, where: Where) -> MakeSample | None:
 
     Raises NotFoundError (no clicks, no segmentation); calling it raises ValueError for clicks that make no sample.
     """
+    if where.box is not None:
+        return partial(_boxed, where)
     if not where.sample:
         return None
     first = where.sample[0]
@@ -79,6 +89,12 @@ def find_sample(project: Project, run: str, where: Where) -> MakeSample | None:
         return between(clicks, shape, voxel_spacing, origin, where.sample_margin)
 
     return from_clicks
+
+
+def _boxed(where: Where, shape: tuple[int, int, int], voxel_spacing: float, origin: float) -> Sample:
+    """The reconstruction's own box; a negative margin is taken off on all sides."""
+    off = max(0.0, -where.sample_margin) / voxel_spacing
+    return box(shape, (off, off, off), where.box or 0.0)
 
 
 def allowed(
