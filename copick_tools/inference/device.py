@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import threading
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -54,6 +56,41 @@ def autocast(device: torch.device, mixed: bool) -> contextlib.AbstractContextMan
     """Mixed precision on ``device``, or nothing."""
     half = torch.float16 if device.type == "cuda" and not has_bf16(device) else torch.bfloat16
     return torch.autocast(device.type, dtype=half) if mixed else contextlib.nullcontext()
+
+
+class _Tuning:
+    """cuDNN's ``benchmark``, which is one for the process: the first that wants it turns it on, the last puts it back."""
+
+    def __init__(self) -> None:
+        self.lock, self.users, self.before = threading.Lock(), 0, False
+
+    def change(self, users: int) -> None:
+        with self.lock:
+            if self.users == 0:
+                self.before = torch.backends.cudnn.benchmark
+            self.users += users
+            torch.backends.cudnn.benchmark = self.users > 0 or self.before
+
+
+_TUNING = _Tuning()
+
+
+@contextlib.contextmanager
+def tuned(device: torch.device) -> Iterator[None]:
+    """cuDNN times its algorithms and takes the fastest; its other settings stay.
+
+    Nothing happens where the same bits are wanted each time (``cudnn.deterministic``, ``use_deterministic_algorithms``), for
+    what is fastest differs from time to time.
+    """
+    same_bits = torch.backends.cudnn.deterministic or torch.are_deterministic_algorithms_enabled()
+    if device.type != "cuda" or same_bits:
+        yield
+        return
+    _TUNING.change(1)
+    try:
+        yield
+    finally:
+        _TUNING.change(-1)
 
 
 def placed(network: torch.nn.Module, device: torch.device) -> torch.nn.Module:

@@ -15,12 +15,13 @@ from copick_tools.recipes.recipe import Pick
 from copick_tools.volumes.blocks import OnGrid
 from copick_tools.volumes.extraction import Particle
 from copick_tools.volumes.normalize import Volume
+from copick_tools.volumes.peaks import SLOPE
 from copick_tools.volumes.resample import Resampled
 from copick_tools.volumes.sample import Sample
 from copick_tools.volumes.scores import Scores
 
 log = logging.getLogger("copick_tools")
-SLOPE = 0.5  # a peak's slopes count as well, down to this share of the threshold
+FINEST, COARSEST = 1 / 32, 4.0  # voxel spacings that are resampled, relative to the model's
 SPACING_TOLERANCE = 0.01  # relative; beyond it the input is resampled
 Shape = tuple[int, int, int]
 MakeSample = Callable[[Shape, float, float], Sample]
@@ -89,9 +90,15 @@ def predict(
 
     where: names the tomogram in messages. sample: what lies outside isn't computed.
 
-    Raises PopsicleError for constant or non-finite voxels, and when the device runs out of memory.
+    Raises PopsicleError for constant or non-finite voxels, for whatever else is a ValueError, whose traceback is logged for
+    ``--debug``, and when the device runs out of memory.
     """
     origin = 0.0
+    if not FINEST <= voxel_spacing / predictor.voxel_spacing <= COARSEST:
+        raise PopsicleError(
+            f"{where}: {voxel_spacing:g} A per voxel, but the model was trained at {predictor.voxel_spacing:g}",
+            "is the voxel spacing right, and in angstrom?",
+        )
     if abs(voxel_spacing / predictor.voxel_spacing - 1) > SPACING_TOLERANCE:
         log.info("%s: resampled from %g to the model's %g A per voxel", where, voxel_spacing, predictor.voxel_spacing)
         resampled = Resampled(volume, voxel_spacing, predictor.voxel_spacing)
@@ -101,6 +108,7 @@ def predict(
         inside = sample((z, y, x), voxel_spacing, origin) if sample else None
         scores = _scores(predictor, volume, (z, y, x), wanted, inside)
     except ValueError as error:
+        log.debug("%s:", where, exc_info=True)  # whoever walks runs keeps the message alone
         raise PopsicleError(f"{where}: {error}") from error
     except torch.OutOfMemoryError as error:
         raise PopsicleError(f"{where}: the device ran out of memory", "--device cpu works always") from error
@@ -110,7 +118,7 @@ def predict(
 def _scores(predictor: Predictor, volume: Volume, shape: Shape, wanted: Wanted, sample: Sample | None) -> Scores:
     labels = list(predictor.objects.values())
     scores = Scores(shape, labels, wanted.floor, wanted.maps, wanted.map_floor)
-    if not wanted.maps and hasattr(predictor, "likeliest"):  # reduced where it is computed
+    if not wanted.maps and hasattr(predictor, "likeliest"):  # optional, see Predictor; reduced where it is computed
         for slab in ahead(predictor.likeliest(volume, sample, wanted.floor)):
             scores.add_likeliest(*slab)
     else:

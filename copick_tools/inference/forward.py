@@ -76,11 +76,33 @@ class Forward:
         """(corner, (z, y, x) float32) to (corner, (C, z, y, x))."""
         while group := list(islice(windows, self.batch)):
             inputs = torch.stack([window for _, window in group])[:, None].to(self.device)
-            if self.fixed and len(group) < self.batch:
-                inputs = torch.cat([inputs, inputs[:1].expand(self.batch - len(group), -1, -1, -1, -1)])
             yield from zip([corner for corner, _ in group], self._predicted(inputs))
 
-    def _predicted(self, inputs: torch.Tensor) -> torch.Tensor:
+    def _predicted(self, inputs: torch.Tensor) -> Iterator[torch.Tensor]:
+        """(B, 1, z, y, x) to B times (C, z, y, x)."""
+        while len(inputs):
+            found = self._tried(inputs[: self.batch])
+            if found is not None:
+                inputs = inputs[len(found) :]
+                yield from found
+
+    def _tried(self, inputs: torch.Tensor) -> torch.Tensor | None:
+        """None where the device ran out of memory: then ``batch`` is smaller now. Raises that error for a single window."""
+        count = len(inputs)
+        size = self.batch if self.fixed else count
+        try:
+            if count < size:
+                inputs = torch.cat([inputs, inputs[:1].expand(size - count, -1, -1, -1, -1)])
+            return self._averaged(inputs)[:count]
+        except torch.OutOfMemoryError:
+            if size == 1:
+                raise
+        self.batch = size // 2
+        if self.device.type == "cuda":
+            torch.cuda.empty_cache()
+        return None
+
+    def _averaged(self, inputs: torch.Tensor) -> torch.Tensor:
         if self.logits:
             return self._run(inputs)
         total = torch.zeros(())
@@ -90,17 +112,9 @@ class Forward:
         return total
 
     def _run(self, inputs: torch.Tensor) -> torch.Tensor:
-        try:
-            with ExitStack() as settings:
-                settings.enter_context(autocast(self.device, self.mixed))
-                settings.enter_context(torch.backends.cudnn.flags(enabled=True, benchmark=True))
-                if self.device.type == "cpu" and not self.fixed:
-                    settings.enter_context(ChannelsLastNorm())
-                return self.network(inputs)
-        except torch.OutOfMemoryError:
-            if len(inputs) == 1:
-                raise
-        self.batch = len(inputs) // 2
-        if self.device.type == "cuda":
-            torch.cuda.empty_cache()
-        return torch.cat([self._run(part) for part in inputs.split(self.batch)])
+        with ExitStack() as settings:
+            settings.enter_context(autocast(self.device, self.mixed))
+            if self.device.type == "cpu" and not self.fixed:
+                settings.enter_context(ChannelsLastNorm())
+            found: torch.Tensor = self.network(inputs)
+        return found

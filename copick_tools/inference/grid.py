@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from dataclasses import dataclass
 from itertools import product
 from typing import TYPE_CHECKING
@@ -34,6 +35,12 @@ def starts(length: int, window: int, overlap: float) -> list[int]:
         raise ValueError(f"Expected argument `overlap` to be in [0, 1), but got {overlap}")
     interval = max(1, int(window * (1 - overlap)))
     return [int(part.start) for (part,) in dense_patch_slices((max(length, window),), (window,), (interval,))]
+
+
+def together(length: int, window: int, overlap: float) -> int:
+    """The most windows that share a voxel, along one axis."""
+    first = starts(length, window, overlap)
+    return max(bisect_right(first, start) - bisect_right(first, start - window) for start in first)
 
 
 def weights(patch: Shape) -> torch.Tensor:

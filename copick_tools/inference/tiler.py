@@ -11,11 +11,11 @@ import numpy as np
 import torch
 
 from copick_tools.inference.ahead import ahead
-from copick_tools.inference.device import home_of_sums, placed, to_host
+from copick_tools.inference.device import home_of_sums, placed, to_host, tuned
 from copick_tools.inference.forward import FLIPS, Forward
 from copick_tools.inference.grid import Inside, Shape, rows
 from copick_tools.inference.planes import Planes, reflected
-from copick_tools.inference.sums import Sums
+from copick_tools.inference.sums import Sums, kind_of_sums
 from copick_tools.volumes.normalize import Volume, intensity
 
 if TYPE_CHECKING:
@@ -29,6 +29,9 @@ class Predictor(Protocol):
 
     objects: name -> label, in the order of the channels 1, 2, …; channel 0 is background.
     voxel_spacing: angstrom, that of the training data. normalize: percent clipped at either end of the intensities.
+
+    It may also have ``likeliest(volume, sample, floor)``, as `Tiled.likeliest`: then the probabilities needn't leave the
+    device that computes them. Without it, `slabs` is all that is asked for.
     """
 
     objects: Mapping[str, int]
@@ -38,7 +41,7 @@ class Predictor(Protocol):
     def slabs(self, volume: Volume, sample: Sample | None = None) -> Slabs:
         """(z0, probabilities (C, dz, y, x) float16) from z = 0 up, without gaps. ``volume``: zyx, as it was stored.
 
-        sample: what lies outside is background, and isn't computed.
+        sample: what lies outside is background, and isn't computed. It is only passed where there is one.
         """
 
 
@@ -52,8 +55,7 @@ class Tiled:
     network: maps (B, 1, z, y, x) to logits (B, C, z, y, x). patch: zyx of the window, that of training. batch_size: windows
     at a time on a GPU; a CPU is faster with one. bf16: mixed precision. tta: orientations that are averaged: 2, the half turn
     about z too; 4, flips in the plane; 8, all flips. Single flips change the hand of what is seen: not for networks that
-    learned it. compile: compile the network first, which takes a minute and pays on a GPU. sums: float16 takes half the
-    memory, and its rounding moves probabilities by a few thousandths at most.
+    learned it. compile: compile the network first, which takes a minute and pays on a GPU. sums: auto, see `kind_of_sums`.
     """
 
     network: torch.nn.Module
@@ -67,7 +69,7 @@ class Tiled:
     bf16: bool = False
     tta: int = 1
     compile: bool = False
-    sums: Literal["float16", "float32"] = "float16"
+    sums: Literal["auto", "float16", "float32"] = "auto"
     _compiled: torch.nn.Module | None = field(default=None, init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -103,21 +105,35 @@ class Tiled:
     def stitched(self, volume: Volume, sample: Sample | None = None) -> Iterator[tuple[int, torch.Tensor]]:
         """As `slabs`, but float32 tensors where the sums are; each holds until the next is asked for."""
         depth, height, width = volume.shape
-        shape, kind = (depth, height, width), getattr(torch, self.sums)
+        shape = (depth, height, width)
+        kind = kind_of_sums(shape, self.patch, self.overlap) if self.sums == "auto" else getattr(torch, self.sums)
         inside = Inside(sample, shape) if sample is not None else None
         planes = Planes(volume, self.patch, intensity(volume, self.normalize), self.device)
         home = home_of_sums(self.device, Sums.size(len(self.objects), shape, self.patch, kind))
         sums = Sums(len(self.objects), shape, self.patch, home, kind, inside)
         forward = self._forward()
         wanted = rows(shape, self.patch, self.overlap, sample)
-        with closing(ahead(planes.read([row for row in wanted if row.corners]))) as pieces:
+        reading = ahead(planes.read([row for row in wanted if row.corners]))
+        with tuned(self.device), closing(reading) as pieces:
             for row, end in zip(wanted, [*(row.z for row in wanted[1:]), depth]):
                 if row.corners:
                     for corner, found in forward(planes.windows(next(pieces), row.corners)):
                         sums.add(found, corner, forward.logits)
+                if not sums.finite:
+                    raise ValueError(self._not_finite())
                 yield from sums.finish(row, end)
 
+    def _not_finite(self) -> str:
+        said = "the network's output isn't finite: are its weights damaged"
+        if not self.bf16:
+            return f"{said}?"
+        elsewhere = ", or --device cpu" if self.device.type == "cuda" else ""
+        return f"{said}, or its numbers too large for mixed precision? In Python bf16=False turns that off{elsewhere}"
+
     def _forward(self) -> Forward:
+        """Moves the network to the device, channels last, and into evaluation: the very one that was given, also where it is
+        being trained. Who trains it puts it back into training.
+        """
         with torch.inference_mode(False):  # the network may be one that is being trained
             network = placed(self.network, self.device).eval()
         if self.compile:

@@ -1,12 +1,12 @@
 """Choose how an object is picked: of several ways, bounds of volume and a score threshold, those of the best F-beta.
 
-Cross-validated: what is chosen on all folds but one is tried on that one, so the score that is reported is of runs that took
-no part.
+Cross-validated: what is chosen on all folds but one is tried on that one, so the score that is reported is of runs whose
+truth took no part. (Which thresholds are tried comes from the scores that occur in all runs.)
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from math import inf
 
@@ -47,22 +47,26 @@ class Choices:
 
 
 def fold_of_runs(runs: int) -> Integers:
-    """(R,) the fold of each run: every run its own up to `LEAVE_ONE_OUT`, `FOLDS` by turns above.
+    """(R,) the fold of each run: every run its own up to `LEAVE_ONE_OUT`, `FOLDS` by turns above. Raises ValueError for none.
 
     >>> fold_of_runs(3).tolist()
     [0, 1, 2]
     """
+    if runs < 1:
+        raise ValueError("Expected at least one run")
     return np.arange(runs) % (runs if runs <= LEAVE_ONE_OUT else FOLDS)
 
 
-def choose(ways: Sequence[Candidates], folds: Integers, beta: float) -> Choices:
-    """The best choice for one object. folds: (R,) of each run.
+def choose(ways: Sequence[Candidates], folds: Integers, beta: float, tried: Collection[int] | None = None) -> Choices:
+    """The best choice for one object. folds: (R,) of each run. tried: which of the ways, None: all.
 
     The first of equals: put the way that needs good reasons to be left first.
     """
     count = int(folds.max()) + 1
     best: list[Choice | None] = [None] * (count + 1)
     for number, candidates in enumerate(ways):
+        if tried is not None and number not in tried:
+            continue
         levels = candidates.levels()
         for low, high, kept in _bounds(candidates):
             counts = sweep(candidates, kept, levels, folds)

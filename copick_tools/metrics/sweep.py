@@ -124,7 +124,9 @@ def best_level(counts: Floats, beta: float) -> tuple[int, float]:
     """
     scores = np.nan_to_num(fbeta(counts, beta))
     top = int(scores.argmax())
-    good = scores >= scores[top] - NEARLY
+    good = (scores >= scores[top] - NEARLY) & (scores > 0)
+    if not good[top]:
+        return top, 0.0
     low = top - int(np.argmin(good[top::-1])) + 1 if not good[: top + 1].all() else 0
     high = top + int(np.argmin(good[top:])) - 1 if not good[top:].all() else len(scores) - 1
     middle = (low + high) // 2

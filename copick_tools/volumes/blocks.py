@@ -9,6 +9,7 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import product
+from typing import Any
 
 import numpy as np
 
@@ -60,6 +61,23 @@ def bounding_box(mask: Mask) -> Box | None:
     plane = np.asarray(mask.any(axis=0))
     z, y, x = (np.flatnonzero(line) for line in (mask.any(axis=(1, 2)), plane.any(axis=1), plane.any(axis=0)))
     return None if not len(z) else _box([slice(int(axis[0]), int(axis[-1]) + 1) for axis in (z, y, x)])
+
+
+def bounds(region: Any, shape: tuple[int, int, int]) -> Box:
+    """The box (zyx, from first to one past the last voxel) that an index of up to three slices names; the rest is whole.
+
+    Raises IndexError for anything else, and for steps.
+
+    >>> bounds((slice(None), slice(-2, 99)), (4, 5, 6))
+    (slice(0, 4, None), slice(3, 5, None), slice(0, 6, None))
+    """
+    parts = region if isinstance(region, tuple) else (region,)
+    if len(parts) > 3 or not all(isinstance(part, slice) for part in parts):
+        raise IndexError(f"A volume is read by slices along z, y, x, not by {region}")
+    found = [part.indices(length) for part, length in zip((*parts, *[slice(None)] * 3), shape)]
+    if any(step != 1 for _, _, step in found):
+        raise IndexError(f"A volume is read by slices without steps, not by {region}")
+    return _box([slice(start, max(start, stop)) for start, stop, _ in found])
 
 
 class OnGrid:

@@ -6,25 +6,27 @@ so that the result is the same, to the bit, for any blocks.
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, fields, replace
 
 import numpy as np
 
 from copick_tools.types import Floats, Integers
-from copick_tools.volumes.blocks import SIZE, Block, blocks
+from copick_tools.volumes.blocks import SIZE, Block, Box, blocks
 from copick_tools.volumes.normalize import Volume
 from copick_tools.volumes.runs import Grid, Runs, groups, joined, touching
 from copick_tools.volumes.seams import Seams
 from copick_tools.volumes.sparse import occupied
 
+SIDE = np.int32  # of the box of a component
 SCORE = 65535  # a score of 1, as an integer
 SLAB = 1 << 20  # voxels looked at together
+RUNS = 1 << 17  # about as many are put together at a time
 
 
 @dataclass(frozen=True)
 class Components:
-    """One entry per component, in raster order of their first voxels. All but the labels int64.
+    """One entry per component, in raster order of their first voxels. All int64 but the labels and the box (int32).
 
     labels: (N,). first: (N,) flat position of the first voxel in the volume. low, high: (N, 3) zyx, the box, half open.
     count: (N,) voxels. moments: (N, 3) sums of z, y, x. squares: (N,) sum of z² + y² + x². score: (N,) sum of the
@@ -79,6 +81,9 @@ def components(
     labels: zyx integers, 0 is background. wanted: labels to look at, all unless given. certainty: zyx, score of each voxel
     in [0, 1]. chunk: length of the blocks that are read, in voxels; it doesn't change the result.
 
+    Memory: a block as it is read; about 300 bytes for each of the runs along x that are put together at a time, `RUNS` and
+    those of a slab at most (190 MiB where every second voxel is one); and about 160 bytes a component.
+
     >>> import numpy as np
     >>> found = components(np.array([[[0, 1, 1, 1, 0, 2]]], np.uint8))
     >>> found.centers.tolist(), found.labels.tolist(), found.count.tolist()
@@ -90,15 +95,17 @@ def components(
 def traced(
     labels: Volume, wanted: Collection[int] | None, certainty: Volume | None, chunk: int, keep_runs: bool = False
 ) -> tuple[Components, Runs, Integers]:
-    """As `components`, with the runs of the whole volume and the component of each, or none unless they are kept."""
+    """As `components`, with the runs of the whole volume and the component of each, or none unless they are kept.
+
+    Memory: as for `components`, and about 80 bytes a run if they are kept.
+    """
     grid = Grid(zyx(labels))
     seams, found, kept, owners, total = Seams(grid), [], [], [], 0
     for block in blocks(grid.shape, size=chunk):
-        runs, sums = _measured(labels, certainty, block, grid, wanted)
-        if len(runs):
+        for part, runs, sums in _measured(labels, certainty, block, grid, wanted):
             number, group = groups(len(runs), *touching(runs, grid.forward()))
             found.append(_summed(sums, group, number))
-            seams.add(block, runs, group + total)
+            seams.add(part, runs, group + total)
             if keep_runs:
                 kept.append(runs)
                 owners.append(group + total)
@@ -130,8 +137,7 @@ def run_lengths(values: Integers, corner: Integers, shape: tuple[int, int, int])
     values = np.ascontiguousarray(values)
     at = occupied(values)
     found = _runs(at, values.reshape(-1)[at], None, values.shape, corner, Grid(shape))
-    first = Grid(shape).number(*found.low.T)
-    return Runs(first, first + found.count - 1, found.labels)
+    return _as_runs(found, Grid(shape))
 
 
 def quantized(certainty: np.ndarray) -> Integers:
@@ -165,17 +171,26 @@ def zyx(volume: Volume) -> tuple[int, int, int]:
     return z, y, x
 
 
+def stacked(parts: list[Components]) -> Components:
+    """All of them, in the order given."""
+    if not parts:
+        none, sums, box = np.empty(0, np.int64), np.empty((0, 3), np.int64), np.empty((0, 3), SIDE)
+        return Components(none, none, box, box, none, sums, none, none, sums)
+    return Components(*(np.concatenate([getattr(part, field.name) for part in parts]) for field in fields(Components)))
+
+
 def _measured(
     labels: Volume, certainty: Volume | None, block: Block, grid: Grid, wanted: Collection[int] | None
-) -> tuple[Runs, Components]:
-    """The runs of a block, and each of them measured as if it were a component."""
+) -> Iterator[tuple[Box, Runs, Components]]:
+    """The runs of a block, and each of them measured as if it were a component; in parts along z where they are many."""
     read = np.asarray(labels[block.inner])
     if read.dtype.kind not in "iub":
         raise ValueError(f"Expected integer labels, but got {read.dtype}")
     sure = None if certainty is None else certainty[block.inner]
     corner = np.array([part.start for part in block.inner])
     depth = max(1, SLAB // max(1, read[:1].size))
-    parts = []
+    parts: list[Components] = []
+    begin = 0
     for z in range(0, len(read), depth):
         slab = np.ascontiguousarray(read[z : z + depth])
         at = occupied(slab)
@@ -186,9 +201,19 @@ def _measured(
         if len(at):
             score = None if sure is None else quantized(np.asarray(sure[z : z + depth]).reshape(-1)[at])
             parts.append(_runs(at, value, score, slab.shape, corner + (z, 0, 0), grid))
-    measured = stacked(parts)
-    first = grid.number(*measured.low.T)
-    return Runs(first, first + measured.count - 1, measured.labels), measured
+        end = min(z + depth, len(read))
+        if parts and (end == len(read) or sum(map(len, parts)) > RUNS):
+            sums = stacked(parts)
+            parts.clear()
+            inner = (slice(int(corner[0]) + begin, int(corner[0]) + end), *block.inner[1:])
+            yield inner, _as_runs(sums, grid), sums
+            begin = end
+
+
+def _as_runs(measured: Components, grid: Grid) -> Runs:
+    """Runs that were measured."""
+    first = grid.number(*measured.low.T.astype(np.int64))
+    return Runs(first, first + measured.count - 1, measured.labels)
 
 
 def _chosen(values: Integers, wanted: Collection[int]) -> np.ndarray:
@@ -210,8 +235,7 @@ def _runs(
     starts = np.flatnonzero(np.r_[True, (np.diff(at) != 1) | (value[1:] != value[:-1]) | (np.diff(row) != 0)])
     length = np.diff(np.r_[starts, len(at)])
     z, y = np.divmod(row[starts], shape[1])
-    low = np.column_stack([z, y, at[starts] - row[starts] * shape[2]]) + corner
-    z, y, x = low.T
+    z, y, x = z + corner[0], y + corner[1], at[starts] - row[starts] * shape[2] + corner[2]
     last = x + length - 1
     sum_x = (x + last) * length // 2
     moments = np.column_stack([z * length, y * length, sum_x])
@@ -223,7 +247,7 @@ def _runs(
         along = np.add.reduceat(score * (at - row * shape[2] + corner[2]), starts)
         weighted = np.column_stack([z * total, y * total, along])
     first = (z * grid.shape[1] + y) * grid.shape[2] + x
-    high = np.column_stack([z + 1, y + 1, last + 1])
+    low, high = (np.column_stack(box).astype(SIDE) for box in ([z, y, x], [z + 1, y + 1, last + 1]))
     return Components(value[starts], first, low, high, length, moments, squares, total, weighted)
 
 
@@ -232,40 +256,42 @@ def _squares_up_to(number: Integers) -> Integers:
     return number * (number + 1) * (2 * number + 1) // 6
 
 
-def stacked(parts: list[Components]) -> Components:
-    """All of them, in the order given."""
-    if not parts:
-        none, boxes = np.empty(0, np.int64), np.empty((0, 3), np.int64)
-        return Components(none, none, boxes, boxes, none, boxes, none, none, boxes)
-    return Components(*(np.concatenate([getattr(part, field.name) for part in parts]) for field in fields(Components)))
-
-
 def _summed(parts: Components, group: Integers, number: int) -> Components:
     """One component for each of ``number`` groups of parts. group: (N,) of each part."""
+    return Components(
+        *(_put_together(field.name, getattr(parts, field.name), group, number) for field in fields(Components))
+    )
 
-    def total(values: Integers) -> Integers:
-        sums = np.zeros((number, *values.shape[1:]), np.int64)
-        for column, given in zip(np.atleast_2d(sums.T), np.atleast_2d(values.T)):
-            np.add.at(column, group, given)
-        return sums
 
-    labels = np.zeros(number, parts.labels.dtype)
-    labels[group] = parts.labels
-    first = np.full(number, np.iinfo(np.int64).max)
-    np.minimum.at(first, group, parts.first)
-    low, high = np.full((number, 3), np.iinfo(np.int64).max), np.zeros((number, 3), np.int64)
-    for axis in range(3):
-        np.minimum.at(low[:, axis], group, parts.low[:, axis])
-        np.maximum.at(high[:, axis], group, parts.high[:, axis])
-    sums = (total(v) for v in (parts.count, parts.moments, parts.squares, parts.score, parts.weighted))
-    return Components(labels, first, low, high, *sums)
+def _put_together(name: str, values: Integers, group: Integers, number: int) -> Integers:
+    """One field of `Components`: of groups of parts, from that of the parts."""
+    if name == "labels":
+        labels = np.zeros(number, values.dtype)
+        labels[group] = values
+        return labels
+    join = {"first": np.minimum, "low": np.minimum, "high": np.maximum}.get(name, np.add)
+    start = np.iinfo(values.dtype).max if join is np.minimum else 0
+    whole = np.full((number, *values.shape[1:]), start, values.dtype)
+    for column, given in zip(np.atleast_2d(whole.T), np.atleast_2d(values.T)):
+        join.at(column, group, given)
+    return whole
 
 
 def _merged(found: list[Components], one: Integers, other: Integers, total: int) -> tuple[Components, Integers]:
-    """The components of all blocks, those that are one put together, in order; and the row that each one got."""
+    """The components of all blocks, those that are one put together, in order; and the row that each one got.
+
+    ``found`` is used up, field by field: it may be large.
+    """
     number, group = groups(total, one, other)
-    summed = _summed(stacked(found), group, number)
-    order = np.argsort(summed.first)
+    if not found:
+        return stacked([]), group
+    columns = {field.name: [getattr(part, field.name) for part in found] for field in fields(Components)}
+    found.clear()
+    first = _put_together("first", np.concatenate(columns.pop("first")), group, number)
+    order = np.argsort(first)
+    merged = {"first": first[order]}
+    for name in list(columns):
+        merged[name] = _put_together(name, np.concatenate(columns.pop(name)), group, number)[order]
     row = np.empty(number, np.int64)
     row[order] = np.arange(number)
-    return summed.take(order), row[group]
+    return Components(**merged), row[group]

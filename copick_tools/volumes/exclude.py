@@ -6,10 +6,14 @@ import math
 from collections.abc import Collection
 
 import numpy as np
+from scipy.spatial import cKDTree
 
 from copick_tools.types import Floats, Integers, Mask
 from copick_tools.volumes.blocks import Box, blocks
 from copick_tools.volumes.normalize import Volume
+
+PART = 128  # voxels along each axis of what is looked at together
+CORNER = 0.8661  # of a voxel's cube, from its center
 
 
 def near_border(centers: Floats, shape: tuple[int, ...], margin: float) -> Mask:
@@ -62,16 +66,40 @@ def _labelled(mask: Volume, box: Box, labels: Collection[int] | None) -> Mask:
 
 def _near_in(centers: Floats, labelled: Mask, start: list[int], reach: float) -> Mask:
     """(N,) whether a true voxel's cube is within ``reach`` of centers (N, 3), in a block that begins at ``start``; zyx."""
-    low = np.maximum(np.ceil(centers - reach - 0.5) - start, 0).astype(int)
-    high = np.minimum(np.floor(centers + reach + 0.5) + 1 - start, labelled.shape).astype(int)
+    local = centers - start
+    column = np.rint(local)
+    there = np.flatnonzero((column >= 0).all(axis=1) & (column < labelled.shape).all(axis=1))
     near = np.zeros(len(centers), bool)
-    for index in np.flatnonzero((high > low).all(axis=1)):
-        part = labelled[tuple(slice(a, b) for a, b in zip(low[index], high[index]))]
-        if part.any():
-            off = [
-                np.maximum(np.abs(np.arange(a, b) + first - center) - 0.5, 0) ** 2
-                for a, b, first, center in zip(low[index], high[index], start, centers[index])
-            ]
-            squared = off[0][:, None, None] + off[1][None, :, None] + off[2][None, None, :]
-            near[index] = bool((squared[part] <= reach**2).any())
+    near[there] = labelled[tuple(column[there].astype(int).T)]
+    for part in blocks(labelled.shape, size=PART):
+        cubes = np.argwhere(_rim(labelled[part.inner])) + [side.start for side in part.inner]
+        rest = np.flatnonzero(~near)
+        if len(cubes) and len(rest):
+            near[rest] = _near_cubes(local[rest], cubes, reach)
+    return near
+
+
+def _rim(labelled: Mask) -> Mask:
+    """The true voxels that a false one, or none at all, is next to (6): the nearest one to a place outside is among them."""
+    padded = np.pad(labelled, 1)
+    surrounded, inner = np.ones(labelled.shape, bool), slice(1, -1)
+    for axis in range(3):
+        for side in (slice(None, -2), slice(2, None)):
+            surrounded &= padded[tuple(side if a == axis else inner for a in range(3))]
+    rim: Mask = labelled & ~surrounded
+    return rim
+
+
+def _near_cubes(centers: Floats, cubes: Integers, reach: float) -> Mask:
+    """(N,) whether centers (N, 3) are within ``reach`` of a cube. cubes: (M, 3), the voxels; all zyx.
+
+    The nearest voxel's center tells for nearly all; where it lies in the corner's reach only, its surroundings are looked at.
+    """
+    tree, farthest = cKDTree(cubes), reach + CORNER
+    away, _ = tree.query(centers, distance_upper_bound=farthest)
+    near: Mask = away <= reach
+    for index in np.flatnonzero(~near & np.isfinite(away)):
+        around = cubes[tree.query_ball_point(centers[index], farthest)]
+        squared = np.square(np.maximum(np.abs(around - centers[index]) - 0.5, 0)).sum(axis=1)
+        near[index] = bool((squared <= reach**2).any())
     return near

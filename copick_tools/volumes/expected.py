@@ -19,6 +19,8 @@ SPAN = 2.0  # largest over smallest volume of whole particles
 FEW = 3  # whole particles; with fewer the ball decides
 FUSED = 10.0  # largest volume of what is separated to learn from its parts, of the largest particle
 SAMPLE = 24  # fused components that are separated
+SPREAD = 1000.0  # largest box that is worked on, of a particle's volume
+BOX = 1 << 22  # voxels, likewise: bounds the memory
 
 Crop = Callable[[Components, int], Mask]  # mask of one component, in its box
 
@@ -46,12 +48,12 @@ def expected_volume(found: Components, radius: float, painted: float | None, cro
 
     radius: of the particle, painted: of the ball that a network learned, None if unknown; both in voxels. Round components
     of a plausible size count as one particle. Where most of the volume is in others, some of those are separated, at the scale
-    of their own largest inscribed ball, and their parts count too.
+    of their own largest inscribed ball, and their parts count too. With fewer than `FEW`, see `_guess`.
     """
     low, high = plausible(radius, painted)
     compact = found.compactness >= COMPACT
     whole = compact & (found.count >= low) & (found.count <= high)
-    fused = np.flatnonzero(~compact & (found.count >= 2 * low) & (found.count <= FUSED * high))
+    fused = np.flatnonzero(~compact & (found.count >= 2 * low) & workable(found, high, FUSED))
     volumes = found.count[whole].astype(float)
     weights = volumes
     if found.count[fused].sum() > found.count[whole].sum():
@@ -60,7 +62,24 @@ def expected_volume(found: Components, radius: float, painted: float | None, cro
         share = found.count[fused].sum() / found.count[chosen].sum()
         within = (parts >= low) & (parts <= high)
         volumes, weights = np.r_[volumes, parts[within]], np.r_[weights, parts[within] * share]
-    return typical(volumes, weights, fallback(radius, painted))
+    return typical(volumes, weights, _guess(found, radius, painted))
+
+
+def _guess(found: Components, radius: float, painted: float | None) -> float:
+    """Where too few are there to tell: the ball; where that is unknown, the largest component that one particle may be."""
+    low, high = plausible(radius, painted)
+    possible = (found.count >= low) & (found.count <= high)
+    if painted is not None or not possible.any():
+        return fallback(radius, painted)
+    compact = possible & (found.compactness >= COMPACT)
+    return float(found.count[compact if compact.any() else possible].max())
+
+
+def workable(found: Components, volume: float, most: float) -> Mask:
+    """(N,) which components are small enough to be separated: of ``most`` particles of ``volume`` voxels, and not spread."""
+    boxes = (found.high - found.low).astype(np.int64).prod(axis=1)
+    small: Mask = (found.count <= most * volume) & (boxes <= min(SPREAD * volume, BOX))
+    return small
 
 
 def plausible(radius: float, painted: float | None) -> tuple[float, float]:

@@ -66,7 +66,7 @@ class Found:
     def __len__(self) -> int:
         return len(self.scores)
 
-    def keep(self, chosen: np.ndarray) -> Found:
+    def take(self, chosen: np.ndarray) -> Found:
         """The candidates that a boolean mask or an index array names."""
         return Found(self.centers[chosen], self.scores[chosen], self.volumes[chosen], self.expected, self.seeds[chosen])
 
@@ -167,4 +167,4 @@ def peak_scale(particle: Particle, settings: Extraction, voxel_spacing: float) -
 
 def _apart(found: Found, distance: float) -> Found:
     """The candidates in order, the better one of those nearer than ``distance`` voxels."""
-    return found.keep(best(found.centers, found.scores, distance))
+    return found.take(best(found.centers, found.scores, distance))

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from copick_tools.types import Integers
-from copick_tools.volumes.blocks import SIZE
+from copick_tools.volumes.blocks import SIZE, bounds
 from copick_tools.volumes.components import Components, run_lengths, traced, zyx
 from copick_tools.volumes.extraction import Extraction, Found, Particle, peak_scale
 from copick_tools.volumes.normalize import Volume
@@ -32,12 +32,8 @@ class Instances:
         self.shape, self._grid, self._layers = shape, Grid(shape), list(layers)
 
     def __getitem__(self, region: Any) -> Integers:
-        parts = region if isinstance(region, tuple) else (region,)
-        parts = (*parts, *[slice(None)] * (3 - len(parts)))
-        bounds = [part.indices(length) for part, length in zip(parts, self.shape)]
-        if any(step != 1 for _, _, step in bounds):
-            raise IndexError("An instance volume is read by slices without steps")
-        low, high = np.array([b[0] for b in bounds]), np.array([max(b[0], b[1]) for b in bounds])
+        box = bounds(region, self.shape)
+        low, high = np.array([part.start for part in box]), np.array([part.stop for part in box])
         out = np.zeros(high - low, self.dtype)
         for runs in reversed(self._layers):
             self._paint(out, runs, low, high)
@@ -123,13 +119,14 @@ def _numbered(
     seeds = np.column_stack(np.unravel_index(found.seeds, shape))
     table = np.array([number_of.get(first, 0) for first in own.first.tolist()], dtype=np.int64)
     runs = []
-    for row in divisible(own, found.expected, everywhere):
-        table[row] = 0
-        if ((seeds >= own.low[row]) & (seeds < own.high[row])).all(axis=1).any():
-            parts = crops.parts(own, int(row), found.expected)
-            measured = crops.measured(own, int(row), parts)
-            shown = np.array([0, *(number_of.get(first, 0) for first in measured.first.tolist())])
-            runs.append(run_lengths(shown[parts], own.low[row], shape))
+    rows = divisible(own, found.expected, everywhere)
+    table[rows] = 0
+    owning = [((seeds >= own.low[row]) & (seeds < own.high[row])).all(axis=1).any() for row in rows]
+    for row, near in crops.nearby(own, rows[np.array(owning, bool)]):
+        parts = near.parts(own, row, found.expected)
+        measured = near.measured(own, row, parts)
+        shown = np.array([0, *(number_of.get(first, 0) for first in measured.first.tolist())])
+        runs.append(run_lengths(shown[parts], own.low[row], shape))
     return table, runs
 
 

@@ -5,22 +5,23 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import product
 
 import numpy as np
 from scipy.ndimage import correlate1d, maximum_filter1d
 from scipy.special import gammainc
 
 from copick_tools.types import Floats, Integers, Mask
-from copick_tools.volumes.blocks import Box, blocks
+from copick_tools.volumes.blocks import Block, Box, blocks, bounding_box
 from copick_tools.volumes.components import quantized, zyx
 from copick_tools.volumes.near import best, neighbors
 from copick_tools.volumes.normalize import Volume
-from copick_tools.volumes.runs import Grid, Runs, groups, joined, touching
-from copick_tools.volumes.scores import INFINITE
-from copick_tools.volumes.sparse import occupied
+from copick_tools.volumes.runs import Grid, Runs, groups, joined, touching, true_runs
+from copick_tools.volumes.scores import INFINITE, bits_of
+from copick_tools.volumes.separate import window
 
 CUT = 3.0  # reach of the smoothing, in sigmas
-WINDOW = 0.4  # half the side of the cube in which a peak is the highest, of the ball's radius
+SLOPE = 0.5  # a peak's slopes count as well, down to this share of the threshold
 REACH = 1.25  # how far a particle's voxels lie from its peak, of the ball's radius
 TILE = 4.0  # side of the cubes that are smoothed together, of the ball's radius
 
@@ -50,7 +51,12 @@ class Scale:
     @property
     def half(self) -> int:
         """Half the window."""
-        return max(1, round(WINDOW * self.ball))
+        return window(self.ball)
+
+    @property
+    def least(self) -> float:
+        """Probability below which a voxel counts as 0."""
+        return SLOPE * self.threshold
 
     @property
     def halo(self) -> int:
@@ -71,10 +77,11 @@ class Peaks:
 def peaks(probability: Volume, scale: Scale, chunk: int) -> Peaks:
     """Peaks of an object's probability (zyx, in [0, 1], 0 mostly), best first.
 
-    The map is smoothed with a gaussian; a peak is the highest voxel of the window around it and reaches the threshold. Its
-    height is its score: the mean probability around it, scaled so that a ball of ones has a score of 1. Its voxels are those
-    within `REACH` that reach half the threshold and are nearer to it than to other peaks: their number is the volume, their
-    mean position, weighted by the probability, the center.
+    What is below `SLOPE` of the threshold counts as 0, so that it doesn't matter whether it was kept. The map is smoothed
+    with a gaussian; a peak is the highest voxel of the window around it and reaches the threshold. Its height is its score:
+    the mean probability around it, scaled so that a ball of ones has a score of 1. Its voxels are those within `REACH` that
+    aren't 0 and are nearer to it than to other peaks: their number is the volume, their mean position, weighted by the
+    probability, the center.
     """
     at, scores = _maxima(probability, scale, chunk)
     kept = best(at.astype(float), scores, scale.apart)
@@ -101,9 +108,9 @@ def voxels(probability: Volume, at: Integers, scale: Scale) -> Iterator[tuple[Bo
         low = np.maximum(place - int(reach), 0)
         high = np.minimum(place + int(reach) + 1, probability.shape)
         box = (slice(int(low[0]), int(high[0])), slice(int(low[1]), int(high[1])), slice(int(low[2]), int(high[2])))
-        values = np.asarray(probability[box]).astype(np.float32)
+        values = np.asarray(probability[box])
         own = _squared(box, place)
-        mine = (values >= max(scale.threshold / 2, 1e-6)) & (own <= reach**2)
+        mine = _reaching(values, scale.least) & (own <= reach**2)
         for other in near[index]:
             theirs = _squared(box, at[other])
             mine &= (own < theirs) if other < index else (own <= theirs)
@@ -120,57 +127,78 @@ def _maxima(probability: Volume, scale: Scale, chunk: int) -> tuple[Integers, Fl
     """(N, 3) zyx voxels and heights of the peaks, one for each plateau, in raster order."""
     grid = Grid(zyx(probability))
     found, heights = [], []
-    for outer, tile, inner in _tiles(probability, scale, chunk):
-        high, height = _highest(tile, inner, scale)
-        if high.any():
-            corner = outer + [part.start for part in inner]
-            first = grid.number(*(np.argwhere(high) + corner).T)
-            found.append(Runs(first, first, np.ones(len(first), np.uint8)))
-            heights.append(height[high])
-    runs, order = joined(found)
+    for block in blocks(grid.shape, halo=scale.halo, size=chunk):
+        inside, height = _high(probability, block, scale, grid)
+        found.append(inside)
+        heights.append(height)
+    runs, height = _connected(found, heights)
     if not len(runs):
         return np.empty((0, 3), np.int64), np.empty(0)
-    number, group = groups(len(runs), *touching(runs, (0, *grid.forward())))
+    number, group = groups(len(runs), *touching(runs, grid.forward()))
     members = np.argsort(group, kind="stable")
-    starts = np.searchsorted(group[members], np.arange(number))
-    middle = members[starts + np.diff(np.r_[starts, len(group)]) // 2]
-    score = np.clip(np.concatenate(heights)[order][middle].astype(float), 0, 1)
-    return np.column_stack(grid.place(runs.first[middle])), score
+    held = np.cumsum((runs.last - runs.first + 1)[members])
+    ends = held[np.searchsorted(group[members], np.arange(number), side="right") - 1]
+    middle = np.r_[0, ends[:-1]] + np.diff(ends, prepend=0) // 2  # of the plateau's voxels, in raster order
+    row = np.searchsorted(held, middle, side="right")
+    at = runs.last[members[row]] + 1 - (held[row] - middle)
+    score = np.clip(height[members[row]].astype(float), 0, 1)
+    return np.column_stack(grid.place(at)), score
 
 
-def _tiles(probability: Volume, scale: Scale, chunk: int) -> Iterator[tuple[Integers, Floats, Box]]:
+def _high(probability: Volume, block: Block, scale: Scale, grid: Grid) -> tuple[Runs, Floats]:
+    """Runs of peaks in a block, and their heights."""
+    found, heights = [], []
+    for outer, tile, inner in _tiles(probability, block, scale):
+        high, height = _highest(tile, inner, scale)
+        if high.any():
+            runs = true_runs(high, outer + [part.start for part in inner], grid)
+            found.append(runs)
+            heights.append(height[high][np.r_[0, np.cumsum(runs.last - runs.first + 1)[:-1]]])
+    return _connected(found, heights)
+
+
+def _connected(parts: list[Runs], heights: list[Floats]) -> tuple[Runs, Floats]:
+    """All runs in rising order, one for those that continue each other: a plateau has one height."""
+    runs, order = joined(parts)
+    if not len(runs):
+        return runs, np.empty(0, np.float32)
+    starts = np.flatnonzero(np.r_[True, runs.first[1:] != runs.last[:-1] + 1])
+    last = runs.last[np.r_[starts[1:] - 1, len(runs) - 1]]
+    return Runs(runs.first[starts], last, runs.labels[starts]), np.concatenate(heights)[order][starts]
+
+
+def _tiles(probability: Volume, block: Block, scale: Scale) -> Iterator[tuple[Integers, Floats, Box]]:
     """Where something is: corner of a crop with its halo, its values as float32, and the box inside of it to search."""
-    for block in blocks(zyx(probability), halo=scale.halo, size=chunk):
-        values = np.ascontiguousarray(probability[block.outer])
-        some = _positive(values)
-        corner = np.array([part.start for part in block.outer])
-        for low, high in _boxes(some[block.local], max(8, round(TILE * scale.ball))):
-            begin, end = (at + [part.start for part in block.local] for at in (low, high))
-            first, last = np.maximum(begin - scale.halo, 0), np.minimum(end + scale.halo, values.shape)
-            crop = tuple(slice(a, b) for a, b in zip(first, last))
-            tile = np.where(some[crop], values[crop], 0).astype(np.float32)
-            z, y, x = (slice(int(a), int(b)) for a, b in zip(begin - first, end - first))
-            yield corner + first, tile, (z, y, x)
+    values = np.ascontiguousarray(probability[block.outer])
+    some = _reaching(values, scale.least)
+    corner = np.array([part.start for part in block.outer])
+    for low, high in _boxes(some[block.local], max(8, round(TILE * scale.ball))):
+        begin, end = (at + [part.start for part in block.local] for at in (low, high))
+        first, last = np.maximum(begin - scale.halo, 0), np.minimum(end + scale.halo, values.shape)
+        crop = tuple(slice(a, b) for a, b in zip(first, last))
+        tile = np.where(some[crop], values[crop], 0).astype(np.float32)
+        z, y, x = (slice(int(a), int(b)) for a, b in zip(begin - first, end - first))
+        yield corner + first, tile, (z, y, x)
 
 
-def _positive(values: np.ndarray) -> Mask:
-    """Which voxels are above 0 and a number."""
+def _reaching(values: np.ndarray, least: float) -> Mask:
+    """Which voxels are at least ``least``, above 0 and finite."""
     if values.dtype == np.float16:  # half precision is slow to compare
-        return np.asarray(values.view(np.uint16) - np.uint16(1) < INFINITE - 1)
-    return np.asarray((values > 0) & (values < np.inf))
+        bits = np.uint16(max(1, bits_of(least)))
+        return np.asarray((values.view(np.uint16) - bits) < INFINITE - bits)  # wraps around below the least
+    return np.asarray((values >= np.float64(least)) & (values > 0) & (values < np.inf))
 
 
 def _boxes(mask: Mask, side: int) -> Iterator[tuple[Integers, Integers]]:
     """Corners, half open, of the true voxels in each cube of the given side that has any. mask: zyx."""
-    flat = occupied(np.ascontiguousarray(mask).view(np.uint8))
-    if not len(flat):
-        return
-    at = np.column_stack(np.unravel_index(flat, mask.shape))
-    cube = np.ravel_multi_index(tuple((at // side).T), [-(-length // side) for length in mask.shape])
-    order = np.argsort(cube, kind="stable")
-    starts = np.flatnonzero(np.diff(cube[order], prepend=-1))
-    lows, highs = (extreme.reduceat(at[order], starts, axis=0) for extreme in (np.minimum, np.maximum))
-    yield from zip(lows, highs + 1)
+    for z, y in product(*(range(0, length, side) for length in mask.shape[:2])):
+        column = mask[z : z + side, y : y + side]
+        filled = np.flatnonzero(column.any(axis=(0, 1)))
+        for x in np.unique(filled // side) * side:
+            box = bounding_box(column[:, :, x : x + side])
+            if box is not None:
+                corner = np.array([z, y, x])
+                yield corner + [part.start for part in box], corner + [part.stop for part in box]
 
 
 def _highest(tile: Floats, inner: Box, scale: Scale) -> tuple[Mask, Floats]:

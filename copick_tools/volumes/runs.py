@@ -12,7 +12,7 @@ import numpy as np
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
-from copick_tools.types import Integers
+from copick_tools.types import Integers, Mask
 
 
 @dataclass(frozen=True)
@@ -78,6 +78,21 @@ def joined(parts: list[Runs]) -> tuple[Runs, Integers]:
     )
     order = np.argsort(first, kind="stable")
     return Runs(first, last, labels).take(order), order
+
+
+def true_runs(mask: Mask, corner: Integers, grid: Grid) -> Runs:
+    """Runs of the true voxels of a zyx mask, which lies at ``corner`` of a volume; labels are 1.
+
+    >>> runs = true_runs(np.array([[[True, True, False, True]]]), np.array([0, 0, 1]), Grid((1, 1, 5)))
+    >>> runs.first.tolist(), runs.last.tolist()
+    ([1, 4], [2, 4])
+    """
+    rows = np.pad(mask, [(0, 0), (0, 0), (0, 1)])
+    changes = np.flatnonzero(np.diff(rows.reshape(-1), prepend=False))
+    starts, stops = changes[::2], changes[1::2]
+    z, y, x = np.unravel_index(starts, rows.shape)
+    first = grid.number(z + corner[0], y + corner[1], x + corner[2])
+    return Runs(first, first + (stops - starts - 1), np.ones(len(first), np.uint8))
 
 
 def touching(runs: Runs, distances: tuple[int, ...]) -> tuple[Integers, Integers]:

@@ -53,17 +53,16 @@ class Sample:
         return (first, last) if first < last else (0, 0)
 
     def inside(self, centers: Floats) -> Mask:
-        """(N,) whether these centers (N, 3) zyx in voxels are in the sample. What is outside of the volume isn't.
+        """(N,) whether these centers (N, 3) zyx in voxels are in the sample. What is outside of the volume isn't, NaN
+        neither.
 
         >>> import numpy as np
         >>> box((10, 4, 4), (2, 0, 1)).inside(np.array([[2.0, 0, 1], [1.9, 0, 1], [5, 0, 0]]))
         array([ True, False, False])
         """
-        z, (y, x) = centers[:, 0], np.rint(centers[:, 1:]).astype(int).T
-        there = (
-            (y >= 0) & (x >= 0) & (y < self.low.shape[0]) & (x < self.low.shape[1]) & (z >= 0) & (z <= self.depth - 1)
-        )
-        y, x = np.where(there, y, 0), np.where(there, x, 0)
+        z, column = centers[:, 0], np.rint(centers[:, 1:])
+        there = (column >= 0).all(axis=1) & (column < self.low.shape).all(axis=1) & (z >= 0) & (z <= self.depth - 1)
+        y, x = np.where(there[:, None], column, 0).astype(int).T
         return np.asarray(there & (z >= self.low[y, x]) & (z <= self.high[y, x]))
 
 
@@ -173,4 +172,4 @@ def from_mask(mask: Volume, factor: float, shape: Shape, margin: float = 0.0) ->
         for length, stored in zip(shape[1:], mask.shape[1:])
     )
     low, high = first[np.ix_(y, x)] * factor - 0.5 - margin, (last[np.ix_(y, x)] + 1) * factor - 0.5 + margin
-    return _holding(low, np.where(high < np.inf, high, -np.inf), shape[0])
+    return _holding(low, high, shape[0])

@@ -138,6 +138,8 @@ class Thresholded:
         self._least = np.full(256, ONE + 1, np.uint16)
         self._least[0] = 0
         for label, threshold in thresholds.items():
+            if not 0 < label < 256:
+                raise ValueError(f"Expected labels within 1 to 255, but got {label}")
             self._least[label] = max(1, bits_of(threshold))
 
     def __getitem__(self, region: Any) -> Integers:

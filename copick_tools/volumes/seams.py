@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from copick_tools.types import Integers
-from copick_tools.volumes.blocks import Block
+from copick_tools.volumes.blocks import Block, Box
 from copick_tools.volumes.runs import Grid, Runs, joined, touching
 
 
@@ -18,13 +18,13 @@ class Seams:
         self._owners: list[Integers] = []
         self._pairs: list[np.ndarray] = []
 
-    def add(self, block: Block, runs: Runs, owner: Integers) -> None:
-        """runs: of a block, in order. owner: the component of each."""
+    def add(self, inner: Box, runs: Runs, owner: Integers) -> None:
+        """inner: a block, or a part of one. runs: there, in order. owner: the component of each."""
         z, y, x = self.grid.place(runs.first)
         end = x + (runs.last - runs.first)
-        whole = _at_face(z, block.inner[0], self.grid.shape[0]) | _at_face(y, block.inner[1], self.grid.shape[1])
+        whole = _at_face(z, inner[0], self.grid.shape[0]) | _at_face(y, inner[1], self.grid.shape[1])
         self._keep(runs.take(whole), owner[whole])
-        sides = block.inner[2]
+        sides = inner[2]
         left = ~whole & (x == sides.start) & (sides.start > 0)
         right = ~whole & (end == sides.stop - 1) & (sides.stop < self.grid.shape[2])
         self._keep(Runs(runs.first[left], runs.first[left], runs.labels[left]), owner[left])

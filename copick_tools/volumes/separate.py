@@ -11,8 +11,13 @@ from copick_tools.types import Floats, Integers, Mask
 from copick_tools.volumes.runs import groups
 
 SMOOTHING = 0.08  # sigma, of the ball's radius: evens out ragged edges
-WINDOW = 0.4  # half the side of the cube in which a peak is the highest, of the ball's radius
+WINDOW = 0.4  # of the ball's radius, see `window`
 NECK = 0.97  # a neck this wide, as a fraction of the narrower part, is none: the parts are one
+
+
+def window(radius: float) -> int:
+    """Half the side, in voxels, of the cube in which a peak is the highest. radius: voxels, of the ball that it looks like."""
+    return max(1, round(WINDOW * radius))
 
 
 def depth(mask: Mask) -> Floats:
@@ -35,8 +40,7 @@ def separate(mask: Mask, radius: float, inside: Floats | None = None) -> Integer
     """
     inside = depth(mask) if inside is None else inside
     smooth = ndimage.gaussian_filter(inside, SMOOTHING * radius, mode="constant")
-    half = max(1, round(WINDOW * radius))
-    highest = ndimage.maximum_filter(smooth, 2 * half + 1, mode="constant")
+    highest = ndimage.maximum_filter(smooth, 2 * window(radius) + 1, mode="constant")
     seeds = cc3d.connected_components((smooth == highest) & mask, connectivity=26).astype(np.int32)
     if seeds.max() <= 1:
         return mask.astype(np.int32)

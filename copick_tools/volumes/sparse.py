@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from copick_tools.types import Integers
+from copick_tools.volumes.blocks import bounds
 
 WORD = 8  # bytes looked at together
 SMALL = np.dtype(np.uint32)  # of a position within a plane
@@ -88,14 +89,8 @@ class Sparse:
         self._planes.append((None, dense))
 
     def __getitem__(self, region: Any) -> np.ndarray:
-        parts = region if isinstance(region, tuple) else (region,)
-        parts = (*parts, *[slice(None)] * (3 - len(parts)))
-        if len(parts) != 3 or not all(isinstance(part, slice) for part in parts):
-            raise IndexError("A sparse volume is read by slices along z, y, x")
-        (z0, z1, dz), (y0, y1, dy), (x0, x1, dx) = (p.indices(n) for p, n in zip(parts, self.shape))
-        if (dz, dy, dx) != (1, 1, 1):
-            raise IndexError("A sparse volume is read by slices without steps")
-        out = np.zeros([max(0, z1 - z0), max(0, y1 - y0), max(0, x1 - x0)], self.dtype)
+        (z0, z1), (y0, y1), (x0, x1) = ((part.start, part.stop) for part in bounds(region, self.shape))
+        out = np.zeros((z1 - z0, y1 - y0, x1 - x0), self.dtype)
         for plane, (at, values) in zip(out, self._planes[z0:z1]):
             if at is None:
                 plane[...] = values.reshape(self.shape[1:])[y0:y1, x0:x1]

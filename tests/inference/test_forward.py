@@ -5,7 +5,7 @@ import pytest
 import torch
 from inference.tiled import Local, noise
 
-from copick_tools.inference.device import autocast, has_bf16, home_of_sums, predicts_mixed
+from copick_tools.inference.device import autocast, has_bf16, home_of_sums, predicts_mixed, tuned
 from copick_tools.inference.forward import ChannelsLastNorm, Forward
 
 CPU = torch.device("cpu")
@@ -52,9 +52,50 @@ def test_batches_shrink_when_memory_is_short(most):
     assert sum(network.calls) == 19
 
 
-def test_out_of_memory_with_one_window():
+@pytest.mark.parametrize("tta", [1, 2, 8])
+@pytest.mark.parametrize("fixed", [False, True])
+@pytest.mark.parametrize(("most", "sizes"), [(1, {1}), (3, {2}), (5, {5}), (9, {9})])
+def test_batches_shrink_to_one_size(tta, fixed, most, sizes):
+    network = Small(most)
+    forward = Forward(network, CPU, False, 11 if most == 5 else 9, tta)
+    forward.fixed = fixed
+    expected = run(Forward(Local(), CPU, False, 1, tta), 19)
+    found = run(forward, 19)
+    assert [corner for corner, _ in found] == [corner for corner, _ in expected]
+    for (_, one), (_, other) in zip(expected, found):
+        np.testing.assert_allclose(one, other, atol=1e-6)
+    assert forward.batch == max(sizes)
+    assert set(network.calls) == sizes or not fixed
+
+
+@pytest.mark.parametrize("fixed", [False, True])
+@pytest.mark.parametrize("step", ["softmax", "flip"])
+def test_memory_may_be_short_beside_the_network(monkeypatch, step, fixed):
+    expected = run(Forward(Local(), CPU, False, 1, 4), 10)
+    original, refused = getattr(torch.Tensor, step), []
+
+    def scarce(tensor, *args, **options):
+        if len(tensor) > 2:
+            refused.append(len(tensor))
+            raise torch.OutOfMemoryError("too many windows")
+        return original(tensor, *args, **options)
+
+    monkeypatch.setattr(torch.Tensor, step, scarce)
+    forward = Forward(Local(), CPU, False, 5, 4)
+    forward.fixed = fixed
+    for (_, one), (_, other) in zip(expected, run(forward, 10)):
+        np.testing.assert_allclose(one, other, atol=1e-6)
+    assert refused == [5]
+    assert forward.batch == 2
+
+
+@pytest.mark.parametrize("tta", [1, 4])
+@pytest.mark.parametrize("fixed", [False, True])
+def test_out_of_memory_with_one_window(tta, fixed):
+    forward = Forward(Small(0), CPU, False, 4, tta)
+    forward.fixed = fixed
     with pytest.raises(torch.OutOfMemoryError):
-        run(Forward(Small(0), CPU, False, 4, 1), 6)
+        run(forward, 6)
 
 
 def test_compiled_networks_see_one_size():
@@ -122,3 +163,53 @@ def test_sums_stay_on_the_device_while_they_fit(monkeypatch):
     assert home_of_sums(cuda, 50) == cuda  # what torch holds and doesn't use counts as free
     assert home_of_sums(cuda, 51) == CPU
     assert home_of_sums(CPU, 10**12) == CPU
+
+
+class TestTuning:
+    CUDA = torch.device("cuda")
+
+    @pytest.fixture(autouse=True)
+    def put_back(self, monkeypatch):
+        for name in ("benchmark", "deterministic"):
+            monkeypatch.setattr(torch.backends.cudnn, name, False)
+
+    def state(self):
+        cudnn = torch.backends.cudnn
+        return cudnn.enabled, cudnn.deterministic, cudnn.allow_tf32, cudnn.conv.fp32_precision
+
+    def test_nothing_else_changes(self, monkeypatch):
+        monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", not torch.backends.cudnn.allow_tf32)
+        before = self.state()
+        with tuned(self.CUDA):
+            assert torch.backends.cudnn.benchmark
+            assert self.state() == before
+        assert not torch.backends.cudnn.benchmark
+        assert self.state() == before
+
+    def test_the_last_puts_it_back(self):
+        first, second = tuned(self.CUDA), tuned(self.CUDA)
+        first.__enter__()
+        second.__enter__()
+        first.__exit__(None, None, None)
+        assert torch.backends.cudnn.benchmark
+        second.__exit__(None, None, None)
+        assert not torch.backends.cudnn.benchmark
+
+    def test_what_was_on_stays_on(self):
+        torch.backends.cudnn.benchmark = True
+        with tuned(self.CUDA):
+            pass
+        assert torch.backends.cudnn.benchmark
+
+    def test_not_where_the_same_bits_are_wanted(self, monkeypatch):
+        with tuned(CPU):
+            assert not torch.backends.cudnn.benchmark
+        monkeypatch.setattr(torch, "are_deterministic_algorithms_enabled", lambda: True)
+        with tuned(self.CUDA):
+            assert not torch.backends.cudnn.benchmark
+        monkeypatch.undo()
+        torch.backends.cudnn.deterministic = True
+        with tuned(self.CUDA):
+            assert not torch.backends.cudnn.benchmark
+            assert torch.backends.cudnn.deterministic
+        torch.backends.cudnn.deterministic = False

@@ -7,7 +7,9 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from memory import peak
 
+from copick_tools.volumes import components as module
 from copick_tools.volumes.components import SCORE, components, quantized, traced
 from copick_tools.volumes.sparse import Sparse
 
@@ -118,3 +120,27 @@ def test_refusals():
 def test_no_voxels_no_components():
     for shape in ((0, 3, 3), (3, 0, 3), (3, 3, 0), (1, 1, 1)):
         assert len(components(np.zeros(shape, np.uint8))) == 0
+
+
+@settings(deadline=None, derandomize=True, max_examples=30)
+@given(st.integers(0, 10_000), st.sampled_from([0.05, 0.3, 0.7]), st.integers(3, 20), st.integers(0, 60))
+def test_many_runs_are_put_together_part_by_part(seed, density, chunk, runs):
+    labels, certainty = random(seed, (17, 12, 13), density)
+    whole = traced(labels, None, certainty, 256, keep_runs=True)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(module, "RUNS", runs)
+        patch.setattr(module, "SLAB", 1 + 3 * runs)
+        parts = traced(labels, None, certainty, chunk, keep_runs=True)
+    assert_equal(parts[0], whole[0])
+    voxels = [np.repeat(owner, found.last - found.first + 1) for _, found, owner in (whole, parts)]
+    np.testing.assert_array_equal(*voxels)
+
+
+def test_memory_of_noise(monkeypatch):
+    rng = np.random.default_rng(0)
+    dense = (rng.random((64, 256, 256)) < 0.5).astype(np.uint8)
+    assert peak(lambda: components(dense)) < 48 * dense.size
+    specks = (rng.random((100, 256, 256)) < 0.02).astype(np.uint8)
+    monkeypatch.setattr(module, "SLAB", 1 << 16)
+    monkeypatch.setattr(module, "RUNS", 1 << 12)
+    assert peak(lambda: components(specks)) < 220 * len(components(specks))

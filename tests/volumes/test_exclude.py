@@ -1,9 +1,12 @@
+import time
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from copick_tools.volumes import blocks as blocks_module
+from copick_tools.volumes import exclude
 from copick_tools.volumes.blocks import OnGrid
 from copick_tools.volumes.exclude import near_border, near_mask
 
@@ -46,6 +49,7 @@ def test_the_same_as_by_hand_for_any_block(seed, distance, factor, labels, size)
     centers = rng.random((20, 3)) * np.array(mask.shape) * factor
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(blocks_module.blocks, "__defaults__", (0, size))
+        patch.setattr(exclude, "PART", min(4, size))
         found = near_mask(centers, mask, labels, distance, factor)
     assert found.dtype == bool
     assert (found == by_hand(centers, mask, labels, distance, factor)).all()
@@ -98,3 +102,23 @@ def test_borders():
     assert near_border(centers, shape, 3.0).tolist() == [False, True, True, True, True, False, False]
     assert not near_border(centers, shape, 0.0).any()
     assert near_border(centers, shape, 6.0).all()
+
+
+def test_many_picks_and_a_far_reach_take_no_time():
+    z, y, x = np.ogrid[:160, :160, :160]
+    mask = abs(np.sqrt((z - 80) ** 2 + (y - 80) ** 2 + (x - 80) ** 2) - 60) < 2
+    centers = np.random.default_rng(0).random((10_000, 3)) * 160
+    started = time.process_time()
+    near = near_mask(centers, mask, None, 30.0)
+    assert time.process_time() - started < 5
+    away = abs(np.linalg.norm(centers - 80, axis=1) - 60)
+    assert near[away < 31].all()
+    assert not near[away > 33.5].any()
+
+
+def test_inside_of_a_thick_mask_all_is_near():
+    mask = np.zeros((20, 20, 20), bool)
+    mask[2:18, 2:18, 2:18] = True
+    centers = np.random.default_rng(0).random((200, 3)) * 22 - 1
+    for distance in (0.0, 1.3):
+        assert (near_mask(centers, mask, None, distance) == by_hand(centers, mask, None, distance, 1.0)).all()

@@ -152,6 +152,24 @@ def nasty(rng):
         return (made / made.sum(axis=0) if kind > 6 else made).astype(np.float16)
 
 
+def assert_shown(source, found, how):
+    """Each pick from components owns its seed, unless an object before it does; each pick from a peak claims it."""
+    dense = instances(source, found, PARTICLES, 10.0, how)[:, :, :].ravel()
+    total = sum(map(len, found.values()))
+    assert dense.max(initial=0) <= total
+    by_peaks = [particle.name for particle in PARTICLES if how[particle.name].method == "peaks"]
+    first = 1
+    for name, own in found.items():
+        shown, numbers = dense[own.seeds], np.arange(first, first + len(own))
+        before = (shown > 0) & (shown < first)
+        if name in by_peaks:
+            assert (shown > 0).all()
+        else:
+            np.testing.assert_array_equal(shown[~before], numbers[~before])
+            assert by_peaks or not before.any()
+        first += len(own)
+
+
 def test_a_thousand_random_volumes():
     rng = np.random.default_rng(0)
     for round_ in range(1000):
@@ -167,8 +185,7 @@ def test_a_thousand_random_volumes():
         assert_sound(found, shape, how)
         if round_ % 10 == 0:
             assert_same(from_scores(scores, PARTICLES, 10.0, how), found)
-            shown = instances(scores, found, PARTICLES, 10.0, how)
-            assert shown[:, :, :].max(initial=0) <= sum(map(len, found.values()))
+            assert_shown(scores, found, how)
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -177,7 +194,7 @@ def test_instances_are_the_voxels_of_the_picks(method, chunk):
     _, probabilities = scene(6)
     scores, how = collected(probabilities), settings_for(method, merge=0.0)
     found = from_scores(scores, PARTICLES, 10.0, how)
-    chosen = {name: own.keep(own.volumes >= 0.2 * own.expected) for name, own in found.items()}
+    chosen = {name: own.take(own.volumes >= 0.2 * own.expected) for name, own in found.items()}
     volume = instances(scores, chosen, PARTICLES, 10.0, how, chunk=chunk)
     dense = volume[:, :, :]
     assert dense.dtype == np.uint32
@@ -209,6 +226,52 @@ def test_instances_of_labels():
         start += len(found[particle.name])
 
 
+@pytest.mark.parametrize("region", [0, ..., (0, 0, 0), (slice(None),) * 4])
+def test_instances_are_read_by_slices(region):
+    labels, _ = scene(7)
+    how = settings_for("components")
+    volume = instances(labels, from_labels(labels, PARTICLES, 10.0, how), PARTICLES, 10.0, how)
+    with pytest.raises(IndexError, match="read by slices"):
+        volume[region]
+    with pytest.raises(IndexError, match="without steps"):
+        volume[::2]
+    assert volume[3:1].shape == (0, 40, 50)
+
+
+def large(kind):
+    """Labels with a component that is too large to be separated, for one reason each, between ones that aren't."""
+    rng = np.random.default_rng(0)
+    labels = np.zeros((40, 210, 220), np.uint8)
+    if kind == "huge":  # more voxels than particles that touch have
+        labels[5:35, 60:150, 60:160] = 1
+    elif kind == "spread":  # a thread through a large box
+        labels[np.arange(200) // 5, np.arange(200), np.arange(200)] = 1
+    elif kind == "noise":
+        labels[:, :80, 140:] = rng.random((40, 80, 80)) < 0.02
+    else:  # all of it
+        labels[:] = 1
+    for y, x in ((10, 170), (10, 175), (190, 20), (150, 12)):
+        z = np.indices((7, 7, 7)) - 3
+        labels[7:14, y - 3 : y + 4, x - 3 : x + 4][(z**2).sum(axis=0) <= 9] = 1
+    return labels
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("kind", ["huge", "spread", "noise", "full"])
+def test_large_volumes(kind, method):
+    labels, how = large(kind), settings_for(method)
+    probabilities = np.zeros((4, *labels.shape), np.float16)
+    probabilities[0], probabilities[1] = labels == 0, labels == 1
+    source = collected(probabilities, 0.5, depth=16)
+    found = from_scores(source, PARTICLES, 10.0, how, chunk=64)
+    assert_sound(found, labels.shape, how)
+    assert_same(from_scores(source, PARTICLES, 10.0, how), found)
+    assert_shown(source, found, how)
+    if method == "components" and kind in ("huge", "spread"):  # the one whole, and the two that touch apart
+        assert len(found["bead"]) == 5
+        assert {"huge": 30 * 90 * 100, "spread": 200}[kind] in found["bead"].volumes
+
+
 def test_refusals():
     labels, probabilities = scene(8)
     with pytest.raises(ValueError, match="needs probabilities"):
@@ -217,3 +280,17 @@ def test_refusals():
         from_scores(Scores((1, 1, 1), [1, 2, 5], 0.5, maps=[5]), PARTICLES, 10.0, settings_for("peaks"))
     with pytest.raises(ValueError, match="radii above 0"):
         Particle("x", 1, 0.0)
+
+
+@pytest.mark.parametrize("stretch", [1.0, 1.5])
+@pytest.mark.parametrize("count", [1, 2, 3, 6])
+def test_a_lone_particle_whose_ball_is_unknown_is_whole(count, stretch):
+    """Flagellar motors: one in a tomogram, and nothing to learn its volume from but itself."""
+    z, y, x = np.ogrid[-20:21, -20:21, -20:21]
+    one = (z**2 + y**2 + (x / stretch) ** 2 <= 11**2).astype(np.uint8)
+    volume = np.concatenate([one] * count, axis=2)
+    motor = Particle("motor", 1, 120.0)
+    found = from_labels(volume, [motor], 10.0, {"motor": Extraction("components", 0.5, 0.5, 0.25)})["motor"]
+    assert len(found) == count
+    assert found.expected == one.sum()
+    np.testing.assert_allclose(found.scores, 1.0)

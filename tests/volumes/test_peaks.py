@@ -4,9 +4,12 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from memory import peak
 
+from copick_tools.volumes.components import zyx
 from copick_tools.volumes.near import best, neighbors
-from copick_tools.volumes.peaks import Scale, peaks
+from copick_tools.volumes.peaks import SLOPE, Scale, _maxima, peaks, voxels
+from copick_tools.volumes.scores import Scores
 from copick_tools.volumes.sparse import Sparse
 
 SCALE = Scale(ball=4.0, threshold=0.5, apart=2.0, smoothing=0.25)
@@ -94,3 +97,65 @@ def test_many_points_are_compared_batch_by_batch():
     stays = set(kept.tolist())
     for index, near in enumerate(neighbors(centers, 0.05 - 1e-9)):
         assert (index in stays) != any(other in stays and scores[other] > scores[index] for other in near)
+
+
+@pytest.mark.parametrize("chunk", [16, 37, 256])
+def test_the_peak_of_a_plateau_is_its_middle_voxel(chunk):
+    made = np.zeros((40, 44, 50), np.float16)
+    made[3:30, 5:33, 4:47] = 1
+    made[10:20, 10:20, 20:25] = 0
+    scale = Scale(4.0, 0.5, 0.0, 0.25)
+    at, scores = _maxima(made, scale, chunk)
+    assert (scores == 1).all()
+    reached = [tuple(place) for place in at]
+    assert reached == sorted(reached)
+    flat = Scale(4.0, 0.5, 0.0, 0.01)  # hardly smoothed: the plateau is what is 1 in its window, and so all of it
+    box = np.zeros((40, 44, 50), np.float16)
+    box[3:31, 5:32, 4:46] = 1
+    middle, _ = _maxima(box, flat, chunk)
+    inside = np.argwhere(_plateau(box, flat))
+    assert middle.tolist() == [inside[len(inside) // 2].tolist()]
+
+
+def _plateau(made, scale):
+    """By hand: the voxels that are highest in their window, of the smoothed map."""
+    from scipy.ndimage import correlate1d, maximum_filter
+
+    smooth = made.astype(np.float32)
+    for axis in range(3):
+        smooth = correlate1d(smooth, scale.kernel, axis=axis, mode="constant")
+    return (smooth == maximum_filter(smooth, 2 * scale.half + 1, mode="constant")) & (made > 0)
+
+
+def test_memory_of_a_saturated_map():
+    made = np.ones((100, 100, 100), np.float16)
+    assert peak(lambda: peaks(made, SCALE, 256)) < 20 * made.size
+
+
+@settings(deadline=None, derandomize=True, max_examples=15)
+@given(st.integers(0, 10_000), st.sampled_from([0.2, 0.45, 0.9]), st.floats(0, 1))
+def test_what_else_was_kept_changes_no_peak(seed, threshold, share):
+    rng = np.random.default_rng(seed)
+    made = blobs(rng.random((8, 3)) * (20, 24, 30), radius=3.0, shape=(20, 24, 30)) * rng.random((20, 24, 30))
+    slab = np.stack([1 - made, made]).astype(np.float16)
+    scale = Scale(3.0, threshold, 2.0, 0.25)
+    kept = []
+    for floor in (SLOPE * threshold, share * SLOPE * threshold):
+        scores = Scores(zyx(made), [1], 0.5, maps=[1], map_floor=floor)
+        scores.add(0, slab)
+        found = peaks(scores.maps[1], scale, 16)
+        kept.append((found, [(mine, weights) for _, mine, weights in voxels(scores.maps[1], found.at, scale)]))
+    (one, its), (other, others) = kept
+    for name in ("centers", "scores", "volumes", "at"):
+        np.testing.assert_array_equal(getattr(one, name), getattr(other, name))
+    for pair in zip(its, others, strict=True):
+        for first, second in zip(*pair, strict=True):
+            np.testing.assert_array_equal(first, second)
+
+
+def test_single_precision_is_cut_like_half_precision():
+    rng = np.random.default_rng(0)
+    made = (blobs([(12, 12, 12), (12, 12, 24)]) * rng.random((24, 26, 40))).astype(np.float16)
+    one, other = peaks(made, SCALE, 256), peaks(made.astype(np.float32), SCALE, 256)
+    for name in ("centers", "scores", "volumes", "at"):
+        np.testing.assert_array_equal(getattr(one, name), getattr(other, name))

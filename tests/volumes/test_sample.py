@@ -195,3 +195,14 @@ def test_a_sample_of_nothing_has_no_rows():
     assert empty.rows(slice(0, 3), slice(0, 3)) == (0, 0)
     assert empty.share == 0
     assert not empty.inside(np.array([[5.0, 1, 1]])).any()
+
+
+def test_centers_that_are_no_numbers_are_outside():
+    sample = box((10, 4, 4), (0, 0, 0))
+    inside = np.array([5.0, 1, 1])
+    for axis in range(3):
+        for value in (np.nan, np.inf, -np.inf, 1e300):
+            center = inside.copy()
+            center[axis] = value
+            assert sample.inside(np.array([center, inside])).tolist() == [False, True]
+    assert sample.inside(np.empty((0, 3))).shape == (0,)

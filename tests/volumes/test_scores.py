@@ -109,3 +109,9 @@ def test_bits_of_is_the_least_that_reaches(probability):
     assert float(level) >= min(max(probability, 0), 1)
     below = np.array(max(bits_of(probability), 1) - 1, np.uint16).view(np.float16)
     assert float(below) < probability or bits_of(probability) == 0
+
+
+@pytest.mark.parametrize("label", [-1, 0, 256, 300])
+def test_thresholds_of_labels_that_cannot_be(label):
+    with pytest.raises(ValueError, match=f"1 to 255, but got {label}$"):
+        Scores((1, 1, 1), [1], 0.5).labels({1: 0.5, label: 0.5})

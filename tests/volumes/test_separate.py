@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from memory import peak
 
 from copick_tools.volumes.components import components
 from copick_tools.volumes.expected import ball, ball_radius, expected_volume, typical
@@ -82,10 +83,13 @@ def test_the_expected_volume_whatever_was_painted(painted, known):
         assert (apart.count > 0.3 * expected).sum() == len(centers)
 
 
-def test_too_few_particles_tell_nothing():
+def test_with_too_few_particles_the_ball_decides_or_else_the_largest():
     labels = scene(2, grid(30)[:2], 5.0, specks=0)
-    for told, volume in ((6.0, ball(6.0)), (None, ball(4.0))):
-        assert expected_volume(components(labels), 8.0, told, Crops(labels, None).mask) == volume
+    found = components(labels)
+    assert expected_volume(found, 8.0, 6.0, Crops(labels, None).mask) == ball(6.0)
+    assert expected_volume(found, 8.0, None, Crops(labels, None).mask) == found.count.max()
+    nothing = components(np.zeros((4, 4, 4), np.uint8))
+    assert expected_volume(nothing, 8.0, None, Crops(labels, None).mask) == ball(4.0)
 
 
 def test_one_large_blob_is_no_particle():
@@ -116,3 +120,40 @@ def test_parts_are_scored_by_themselves():
 
 def test_ball_radius_is_the_inverse():
     assert ball_radius(ball(7.5)) == pytest.approx(7.5)
+
+
+def test_a_sparse_component_with_a_large_box_is_never_read():
+    thread = np.zeros((400, 400, 400), np.uint8)
+    thread[range(400), range(400), range(400)] = 1
+    found = components(thread)
+
+    def never(_found, _index):
+        raise AssertionError("it was read")
+
+    assert peak(lambda: expected_volume(found, 10.0, None, never)) < 1 << 20
+    for expected in (400.0, 100_000.0):  # the box is too large for the particle, or for the memory
+        assert len(divisible(found, expected, True)) == 0
+
+
+class Counted:
+    """A volume that counts how often it is read."""
+
+    def __init__(self, labels):
+        self.labels, self.shape, self.reads = labels, labels.shape, 0
+
+    def __getitem__(self, region):
+        self.reads += 1
+        return self.labels[region]
+
+
+def test_components_are_read_back_block_by_block():
+    mask = balls([(15, y, x) for y in (15, 45, 75) for x in (12, 24, 60, 72, 282, 294)], 6.5, (30, 90, 310))
+    counted = Counted(mask.astype(np.uint8))
+    found = components(mask)
+    parts = taken_apart(found, ball(6.5), False, Crops(counted, None))
+    assert len(found) == 9
+    assert len(parts) == 18
+    assert counted.reads == 2
+    certain = np.ones(mask.shape)
+    one_by_one = taken_apart(found, ball(6.5), False, Crops(mask, certain))
+    np.testing.assert_array_equal(parts.first, one_by_one.first)

@@ -43,8 +43,9 @@ def test_planes_come_in_order_and_fit():
         volume.append(np.ones((1, 2, 3), np.uint8))
     with pytest.raises(IndexError, match="steps"):
         volume[:, ::2, :]
-    with pytest.raises(IndexError, match="slices"):
-        volume[0, 0, 0]
+    for region in (0, (0, 0, 0), ..., (slice(None),) * 4, (slice(None), ...), None):
+        with pytest.raises(IndexError, match="slices"):
+            volume[region]
 
 
 @settings(deadline=None, derandomize=True)

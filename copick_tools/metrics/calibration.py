@@ -12,32 +12,33 @@ from scipy.special import expit, logit
 
 from copick_tools.types import Floats, Mask
 
-EDGE = 1e-6  # scores are kept this far from 0 and 1 where log-odds are taken
-TILT = 1e-3  # share of the raw score in an isotonic one, so that picks of one step keep their order
-RIDGE = 1e-2  # pull of temperature and bias to 1 and 0, as so many picks
+EDGE = 1e-3  # scores are kept this far from 0 and 1 where log-odds are taken
+TILT = 1e-3  # share of the raw score in a calibrated one: picks of one step keep their order
+RIDGE = 1.0  # pull of temperature and bias to 1 and 0
 
 
 def fit_isotonic(scores: Floats, true: Mask) -> tuple[Floats, Floats]:
     """Knots of the map from raw scores to probabilities: raw (K,), rising from 0 to 1, and calibrated (K,), rising.
 
-    scores: (N,) in [0, 1]. true: (N,).
+    scores: (N,) in [0, 1]. true: (N,). Below the first step's middle and above the last one's the map is nearly flat.
 
     >>> raw, calibrated = fit_isotonic(np.array([0.2, 0.4, 0.6, 0.8]), np.array([False, True, False, True]))
     >>> calibrated.round(2).tolist()
     [0.0, 0.0, 0.5, 1.0, 1.0]
+    >>> fit_isotonic(np.empty(0), np.empty(0, bool))
+    (array([0., 1.]), array([0., 1.]))
     """
+    if not len(scores):
+        return np.array([0.0, 1.0]), np.array([0.0, 1.0])
     levels, place, counts = np.unique(scores, return_inverse=True, return_counts=True)
     found = isotonic_regression(np.bincount(place, true) / counts, weights=counts)
-    edges = np.asarray(found.blocks)
-    weights = np.diff(np.append(0, np.cumsum(counts))[edges])
-    centers = np.add.reduceat(levels * counts, edges[:-1]) / weights
-    raw = np.concatenate([[0.0], centers, [1.0]])
-    steps = np.concatenate([[0.0], found.x[edges[:-1]], [found.x[-1]]])
-    inner = np.concatenate([[True], (centers > 0) & (centers < 1), [True]])
-    if not inner[1:-1].all():  # a block at the very end replaces the end
-        steps[0], steps[-1] = (found.x[0] if centers[0] <= 0 else 0.0), found.x[-1]
-    raw, steps = raw[inner], steps[inner]
-    return raw, (1 - TILT) * steps + TILT * raw
+    first = np.asarray(found.blocks)[:-1]
+    middle = np.add.reduceat(levels * counts, first) / np.add.reduceat(counts, first)
+    inside = (middle > 0) & (middle < 1)
+    steps = found.x[first]
+    raw = np.concatenate([[0.0], middle[inside], [1.0]])
+    flat = np.concatenate([[steps[0]], steps[inside], [steps[-1]]])
+    return raw, _tilted(flat, raw)
 
 
 def apply_isotonic(scores: Floats, raw: Floats, calibrated: Floats) -> Floats:
@@ -50,23 +51,24 @@ def apply_isotonic(scores: Floats, raw: Floats, calibrated: Floats) -> Floats:
 
 
 def fit_temperature(scores: Floats, true: Mask) -> tuple[float, float]:
-    """Temperature and bias of the log-odds, by maximum likelihood with a slight pull to 1 and 0.
+    """Temperature and bias of the log-odds, by maximum likelihood.
 
-    scores: (N,) in [0, 1]. true: (N,).
+    scores: (N,) in [0, 1]. true: (N,). Few picks can't make it sure: their truth counts as Platt's (N + 1) / (N + 2), and
+    temperature and bias are pulled to 1 and 0.
 
     >>> fit_temperature(np.empty(0), np.empty(0, bool))
     (1.0, 0.0)
     """
     if not len(scores):
         return 1.0, 0.0
-    odds, sign = _log_odds(scores), np.where(true, 1.0, -1.0)
+    odds, trues = _log_odds(scores), int(true.sum())
+    target = np.where(true, (trues + 1) / (trues + 2), 1 / (len(true) - trues + 2))
 
     def loss(values: Floats) -> float:
-        slope, bias = np.exp(values[0]), values[1]
-        pull = RIDGE * (values[0] ** 2 + bias**2)
-        return float(np.logaddexp(0, -sign * (slope * odds + bias)).sum() + pull)
+        likely = np.exp(values[0]) * odds + values[1]
+        return float((np.logaddexp(0, likely) - target * likely).sum() + RIDGE * (values**2).sum())
 
-    found = minimize(loss, np.zeros(2), method="L-BFGS-B", bounds=[(-4.0, 4.0), (-12.0, 12.0)])
+    found = minimize(loss, np.zeros(2), method="L-BFGS-B", bounds=[(-4.0, 2.0), (-12.0, 12.0)])
     return float(np.exp(-found.x[0])), float(found.x[1])
 
 
@@ -76,7 +78,12 @@ def apply_temperature(scores: Floats, temperature: float, bias: float) -> Floats
     >>> apply_temperature(np.array([0.5, 0.8]), 1.0, 0.0).round(6)
     array([0.5, 0.8])
     """
-    return np.asarray(expit(_log_odds(scores) / temperature + bias))
+    return _tilted(expit(_log_odds(scores) / temperature + bias), np.asarray(scores))
+
+
+def _tilted(calibrated: Floats, raw: Floats) -> Floats:
+    """A little of the raw score in it, so that no two are equal."""
+    return np.asarray((1 - TILT) * calibrated + TILT * raw)
 
 
 def _log_odds(scores: Floats) -> Floats:
