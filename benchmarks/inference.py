@@ -57,7 +57,7 @@ def ours(question: SimpleNamespace) -> Callable[[Any], int]:
     from copick_tools.inference.ahead import ahead
     from copick_tools.inference.device import placed
     from copick_tools.inference.tiler import Tiled
-    from copick_tools.volumes.scores import Scores
+    from copick_tools.volumes.probabilities import Probabilities
 
     device = torch.device(question.device)
     tiled = Tiled(
@@ -74,7 +74,7 @@ def ours(question: SimpleNamespace) -> Callable[[Any], int]:
     )
 
     def work(volume: Any) -> int:
-        scores = Scores(volume.shape, list(tiled.objects.values()), FLOOR)
+        scores = Probabilities(volume.shape, list(tiled.objects.values()), FLOOR)
         for slab in ahead(tiled.likeliest(volume, floor=FLOOR)):
             scores.add_likeliest(*slab)
         return question.counted and int((scores.objectness[:, :, :] >= FLOOR).sum())

@@ -69,15 +69,15 @@ def ours(labels: np.ndarray) -> Picks:
 
 def ours_from_probabilities(stored: Any) -> Picks:
     from copick_tools.recipes.picking import extractions
-    from copick_tools.volumes.extraction import from_scores
-    from copick_tools.volumes.scores import Scores
+    from copick_tools.volumes.extraction import from_probabilities
+    from copick_tools.volumes.probabilities import Probabilities
 
     particles, settings = _settings()
     how = extractions(settings)
-    scores = Scores(stored.shape[1:], [p.label for p in particles], min(h.threshold for h in how.values()))
+    scores = Probabilities(stored.shape[1:], [p.label for p in particles], min(h.threshold for h in how.values()))
     for z0 in range(0, stored.shape[1], SLAB):
         scores.add(z0, stored[:, z0 : z0 + SLAB])
-    return _chosen(from_scores(scores, particles, VOXEL_SPACING, how))
+    return _chosen(from_probabilities(scores, particles, VOXEL_SPACING, how))
 
 
 def _settings() -> tuple[list, dict]:
@@ -164,7 +164,7 @@ def _allowed(sizes: Any, radius: float) -> Any:
     return (sizes >= _ball(WINDOW[0] * radius)) & (sizes <= _ball(WINDOW[1] * radius))
 
 
-OURS = ("copick_tools.volumes.extraction", "copick_tools.volumes.scores", "copick_tools.recipes.picking")
+OURS = ("copick_tools.volumes.extraction", "copick_tools.volumes.probabilities", "copick_tools.recipes.picking")
 SIDES = {
     "ours": Side(ours, OURS),
     "ours from scores": Side(ours_from_probabilities, (*OURS, "zarr"), from_probabilities=True),

@@ -16,9 +16,9 @@ from copick_tools.volumes.blocks import OnGrid
 from copick_tools.volumes.extraction import Particle
 from copick_tools.volumes.normalize import Volume
 from copick_tools.volumes.peaks import SLOPE
+from copick_tools.volumes.probabilities import Probabilities
 from copick_tools.volumes.resample import Resampled
 from copick_tools.volumes.sample import Sample
-from copick_tools.volumes.scores import Scores
 
 log = logging.getLogger("copick_tools")
 FINEST, COARSEST = 1 / 32, 4.0  # voxel spacings that are resampled, relative to the model's
@@ -55,9 +55,9 @@ class Wanted:
 
 @dataclass(frozen=True)
 class Prediction:
-    """scores: zyx. voxel_spacing, origin (position of voxel 0): angstrom. sample: where the sample is, None: anywhere."""
+    """probabilities: zyx. voxel_spacing, origin (position of voxel 0): angstrom. sample: where the sample is, None: anywhere."""
 
-    scores: Scores
+    probabilities: Probabilities
     voxel_spacing: float
     origin: float
     sample: Sample | None = None
@@ -65,14 +65,14 @@ class Prediction:
     @property
     def shape(self) -> Shape:
         """Voxels along z, y, x."""
-        return self.scores.shape
+        return self.probabilities.shape
 
     def labels(self, threshold: float, voxel_spacing: float, shape: Shape) -> Volume:
         """The labels on the grid of the tomogram that was predicted. It computes what is sliced.
 
         threshold: least 1 - P(background). voxel_spacing: angstrom.
         """
-        labels = self.scores.labels(threshold)
+        labels = self.probabilities.labels(threshold)
         if self.shape == shape and self.voxel_spacing == voxel_spacing:
             return labels
         return OnGrid(labels, self.voxel_spacing / voxel_spacing, shape)
@@ -106,23 +106,25 @@ def predict(
     z, y, x = volume.shape
     try:
         inside = sample((z, y, x), voxel_spacing, origin) if sample else None
-        scores = _scores(predictor, volume, (z, y, x), wanted, inside)
+        probabilities = _collected(predictor, volume, (z, y, x), wanted, inside)
     except ValueError as error:
         log.debug("%s:", where, exc_info=True)  # whoever walks runs keeps the message alone
         raise PopsicleError(f"{where}: {error}") from error
     except torch.OutOfMemoryError as error:
         raise PopsicleError(f"{where}: the device ran out of memory", "--device cpu works always") from error
-    return Prediction(scores, voxel_spacing, origin, inside)
+    return Prediction(probabilities, voxel_spacing, origin, inside)
 
 
-def _scores(predictor: Predictor, volume: Volume, shape: Shape, wanted: Wanted, sample: Sample | None) -> Scores:
+def _collected(
+    predictor: Predictor, volume: Volume, shape: Shape, wanted: Wanted, sample: Sample | None
+) -> Probabilities:
     labels = list(predictor.objects.values())
-    scores = Scores(shape, labels, wanted.floor, wanted.maps, wanted.map_floor)
+    kept = Probabilities(shape, labels, wanted.floor, wanted.maps, wanted.map_floor)
     if not wanted.maps and hasattr(predictor, "likeliest"):  # optional, see Predictor; reduced where it is computed
         for slab in ahead(predictor.likeliest(volume, sample, wanted.floor)):
-            scores.add_likeliest(*slab)
+            kept.add_likeliest(*slab)
     else:
         slabs = predictor.slabs(volume) if sample is None else predictor.slabs(volume, sample)
         for z0, probabilities in ahead(slabs):
-            scores.add(z0, probabilities)
-    return scores
+            kept.add(z0, probabilities)
+    return kept

@@ -21,7 +21,7 @@ from copick_tools.recipes.rules import particles, point_rule
 from copick_tools.recipes.task import Task
 from copick_tools.types import Mask, Points
 from copick_tools.volumes.coordinates import to_voxels
-from copick_tools.volumes.extraction import from_scores
+from copick_tools.volumes.extraction import from_probabilities
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ def _fbeta(predictor: Predictor, runs: list[ValidationRun], recipe: Recipe, task
     for run in runs:
         spacing = run.tomogram.voxel_spacing
         found = predict(predictor, run.tomogram, spacing, wanted, f"run {run.name}")
-        candidates = from_scores(found.scores, known, found.voxel_spacing, picking.extractions(settings))
+        candidates = from_probabilities(found.probabilities, known, found.voxel_spacing, picking.extractions(settings))
         picks = picking.chosen(candidates, known, settings, found.voxel_spacing)
         grid = picking.Grid(found.shape, found.voxel_spacing, found.origin)
         prediction[run.name] = {n: _inside(picking.points(p, grid), run.region, spacing) for n, p in picks.items()}

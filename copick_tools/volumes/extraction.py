@@ -16,7 +16,7 @@ from copick_tools.volumes.near import best
 from copick_tools.volumes.normalize import Volume
 from copick_tools.volumes.parts import Crops, taken_apart
 from copick_tools.volumes.peaks import Scale, peaks
-from copick_tools.volumes.scores import Scores
+from copick_tools.volumes.probabilities import Probabilities
 
 
 @dataclass(frozen=True)
@@ -95,8 +95,8 @@ def from_labels(
     return _in_components(labels, None, particles, voxel_spacing, how, chunk)
 
 
-def from_scores(
-    scores: Scores,
+def from_probabilities(
+    probabilities: Probabilities,
     particles: Sequence[Particle],
     voxel_spacing: float,
     how: Mapping[str, Extraction],
@@ -105,17 +105,19 @@ def from_scores(
 ) -> dict[str, Found]:
     """Candidates in class probabilities, of each particle by name; scores are mean probabilities. See `from_labels`."""
     by_peaks = [particle for particle in particles if how[particle.name].method == "peaks"]
-    missing = [particle.name for particle in by_peaks if particle.label not in scores.maps]
+    missing = [particle.name for particle in by_peaks if particle.label not in probabilities.maps]
     if missing:
         raise ValueError(f"Method peaks needs the own probability of {', '.join(missing)}: give the label in `maps`")
     others = [particle for particle in particles if how[particle.name].method != "peaks"]
     thresholds = {particle.label: how[particle.name].threshold for particle in others}
     found = {}
     if others:
-        found = _in_components(scores.labels(thresholds), scores.certainty, others, voxel_spacing, how, chunk)
+        found = _in_components(
+            probabilities.labels(thresholds), probabilities.certainty, others, voxel_spacing, how, chunk
+        )
     for particle in by_peaks:
         found[particle.name] = _by_peaks(
-            scores.maps[particle.label], particle, how[particle.name], voxel_spacing, chunk
+            probabilities.maps[particle.label], particle, how[particle.name], voxel_spacing, chunk
         )
     return {particle.name: found[particle.name] for particle in particles}
 

@@ -14,8 +14,8 @@ from copick_tools.volumes.extraction import Extraction, Found, Particle, peak_sc
 from copick_tools.volumes.normalize import Volume
 from copick_tools.volumes.parts import Crops, divisible
 from copick_tools.volumes.peaks import Scale, voxels
+from copick_tools.volumes.probabilities import Probabilities
 from copick_tools.volumes.runs import Grid, Runs, joined
-from copick_tools.volumes.scores import Scores
 
 
 class Instances:
@@ -54,7 +54,7 @@ class Instances:
 
 
 def instances(
-    source: Volume | Scores,
+    source: Volume | Probabilities,
     chosen: Mapping[str, Found],
     particles: Sequence[Particle],
     voxel_spacing: float,
@@ -67,14 +67,14 @@ def instances(
     to show, by name. Components: the whole component or its part. Peaks: see `peaks.voxels`; only chosen peaks share
     voxels out. Where two objects claim a voxel the first one gets it.
     """
-    shape = source.shape if isinstance(source, Scores) else zyx(source)
+    shape = source.shape if isinstance(source, Probabilities) else zyx(source)
     ends = np.cumsum([len(chosen[particle.name]) for particle in particles])
     numbers = {p.name: 1 + np.arange(end - len(chosen[p.name]), end) for p, end in zip(particles, ends)}
     by_peaks = [particle for particle in particles if how[particle.name].method == "peaks"]
     others = [particle for particle in particles if how[particle.name].method != "peaks"]
     layers = {}
     if by_peaks:
-        if not isinstance(source, Scores):
+        if not isinstance(source, Probabilities):
             raise ValueError("Method peaks needs probabilities, a label volume has none")
         for particle in by_peaks:
             scale = peak_scale(particle, how[particle.name], voxel_spacing)
@@ -82,7 +82,7 @@ def instances(
             layers[particle.name] = _balls(source.maps[particle.label], found, numbers[particle.name], scale)
     if others:
         thresholds = {particle.label: how[particle.name].threshold for particle in others}
-        labels = source.labels(thresholds) if isinstance(source, Scores) else source
+        labels = source.labels(thresholds) if isinstance(source, Probabilities) else source
         layers |= _whole_or_parts(
             labels, chosen, numbers, {p: how[p.name].method == "watershed" for p in others}, chunk
         )

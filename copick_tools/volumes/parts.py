@@ -44,7 +44,7 @@ class Crops:
     def nearby(self, found: Components, rows: Integers) -> Iterator[tuple[int, Crops]]:
         """These rows, block by block, and crops to read each with; labels that are stored in chunks are read block by block.
 
-        With a certainty both are in memory already: see `Scores`.
+        With a certainty both are in memory already: see `Probabilities`.
         """
         if self.certainty is not None:
             yield from ((int(row), self) for row in rows)

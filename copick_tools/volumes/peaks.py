@@ -16,8 +16,8 @@ from copick_tools.volumes.blocks import Block, Box, blocks, bounding_box
 from copick_tools.volumes.components import quantized, zyx
 from copick_tools.volumes.near import best, neighbors
 from copick_tools.volumes.normalize import Volume
+from copick_tools.volumes.probabilities import INFINITE, bits_of
 from copick_tools.volumes.runs import Grid, Runs, groups, joined, touching, true_runs
-from copick_tools.volumes.scores import INFINITE, bits_of
 from copick_tools.volumes.separate import window
 
 CUT = 3.0  # reach of the smoothing, in sigmas

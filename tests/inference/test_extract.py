@@ -27,7 +27,7 @@ class Own:
 
 def test_slabs_alone_say_the_same():
     inner, volume = tiled(Local(), (8, 8, 8)), noise((12, 14, 16))
-    one, other = (predict(p, volume, 10.0, Wanted(0.5), "here").scores for p in (inner, Own(inner)))
+    one, other = (predict(p, volume, 10.0, Wanted(0.5), "here").probabilities for p in (inner, Own(inner)))
     for name in ("likeliest", "certainty", "objectness"):
         np.testing.assert_array_equal(getattr(one, name)[:, :, :], getattr(other, name)[:, :, :])
 
@@ -47,7 +47,7 @@ def test_a_sample_is_passed_only_where_there_is_one():
     inner, half = tiled(Local(), (8, 8, 8)), Half()
     found = predict(Aware(inner), volume, 10.0, Wanted(0.0), "here", lambda *grid: half)
     assert asked == [half]
-    assert not found.scores.objectness[6:, :, :].any()
+    assert not found.probabilities.objectness[6:, :, :].any()
     assert found.sample is half
     assert predict(Own(inner), volume, 10.0, Wanted(0.0), "here").sample is None
 

@@ -5,9 +5,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from copick_tools.volumes.extraction import Extraction, Particle, from_labels, from_scores
+from copick_tools.volumes.extraction import Extraction, Particle, from_labels, from_probabilities
 from copick_tools.volumes.instances import instances
-from copick_tools.volumes.scores import Scores
+from copick_tools.volumes.probabilities import Probabilities
 from copick_tools.volumes.sparse import Sparse
 
 PARTICLES = [Particle("bead", 1, 40.0), Particle("ring", 2, 60.0, ball=35.0), Particle("rod", 5, 30.0)]
@@ -37,7 +37,7 @@ def scene(seed, count=25, shape=(30, 40, 50)):
 
 
 def collected(probabilities, floor=0.3, depth=7):
-    scores = Scores(probabilities.shape[1:], [1, 2, 5], floor, maps=[1, 2, 5])
+    scores = Probabilities(probabilities.shape[1:], [1, 2, 5], floor, maps=[1, 2, 5])
     for z0 in range(0, probabilities.shape[1], depth):
         scores.add(z0, probabilities[:, z0 : z0 + depth])
     return scores
@@ -83,9 +83,9 @@ def test_labels_whole_and_in_blocks(seed, chunk, method):
 def test_probabilities_whole_and_in_blocks(seed, chunk, method, depth):
     _, probabilities = scene(seed)
     how = settings_for(method)
-    whole = from_scores(collected(probabilities), PARTICLES, 10.0, how)
+    whole = from_probabilities(collected(probabilities), PARTICLES, 10.0, how)
     assert_sound(whole, probabilities.shape[1:], how)
-    assert_same(from_scores(collected(probabilities, depth=depth), PARTICLES, 10.0, how, chunk=chunk), whole)
+    assert_same(from_probabilities(collected(probabilities, depth=depth), PARTICLES, 10.0, how, chunk=chunk), whole)
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -97,7 +97,7 @@ def test_separate_balls_are_found_once_each(method):
         away = np.sqrt(sum((axis - c) ** 2 for axis, c in zip(np.indices(shape), center)))
         probabilities[2] = np.maximum(probabilities[2], 0.8 * (away <= 3.5))
     probabilities[0] = 1 - probabilities[2]
-    found = from_scores(collected(probabilities), PARTICLES, 10.0, settings_for(method))
+    found = from_probabilities(collected(probabilities), PARTICLES, 10.0, settings_for(method))
     ring = found["ring"]
     assert (len(found["bead"]), len(ring), len(found["rod"])) == (0, 9, 0)
     order = np.lexsort((ring.centers[:, 2].round(), ring.centers[:, 1].round()))
@@ -111,10 +111,10 @@ def test_each_object_has_its_own_settings():
     scores = collected(probabilities)
     mixed = {"bead": Extraction("peaks", 0.4, 0.5, 0.25), "ring": Extraction("watershed", 0.6, 0.2, 0.25)}
     mixed["rod"] = Extraction("components", 0.9, 0.0, 0.25)
-    found = from_scores(scores, PARTICLES, 10.0, mixed)
+    found = from_probabilities(scores, PARTICLES, 10.0, mixed)
     assert list(found) == ["bead", "ring", "rod"]
     for particle in PARTICLES:
-        alone = from_scores(scores, [particle], 10.0, mixed)
+        alone = from_probabilities(scores, [particle], 10.0, mixed)
         assert_same(alone, {particle.name: found[particle.name]})
 
 
@@ -181,10 +181,10 @@ def test_a_thousand_random_volumes():
         }
         shape = probabilities.shape[1:]
         scores = collected(probabilities, floor, depth=int(rng.integers(1, 5)))
-        found = from_scores(scores, PARTICLES, 10.0, how, chunk=int(rng.integers(3, 20)))
+        found = from_probabilities(scores, PARTICLES, 10.0, how, chunk=int(rng.integers(3, 20)))
         assert_sound(found, shape, how)
         if round_ % 10 == 0:
-            assert_same(from_scores(scores, PARTICLES, 10.0, how), found)
+            assert_same(from_probabilities(scores, PARTICLES, 10.0, how), found)
             assert_shown(scores, found, how)
 
 
@@ -193,7 +193,7 @@ def test_a_thousand_random_volumes():
 def test_instances_are_the_voxels_of_the_picks(method, chunk):
     _, probabilities = scene(6)
     scores, how = collected(probabilities), settings_for(method, merge=0.0)
-    found = from_scores(scores, PARTICLES, 10.0, how)
+    found = from_probabilities(scores, PARTICLES, 10.0, how)
     chosen = {name: own.take(own.volumes >= 0.2 * own.expected) for name, own in found.items()}
     volume = instances(scores, chosen, PARTICLES, 10.0, how, chunk=chunk)
     dense = volume[:, :, :]
@@ -263,9 +263,9 @@ def test_large_volumes(kind, method):
     probabilities = np.zeros((4, *labels.shape), np.float16)
     probabilities[0], probabilities[1] = labels == 0, labels == 1
     source = collected(probabilities, 0.5, depth=16)
-    found = from_scores(source, PARTICLES, 10.0, how, chunk=64)
+    found = from_probabilities(source, PARTICLES, 10.0, how, chunk=64)
     assert_sound(found, labels.shape, how)
-    assert_same(from_scores(source, PARTICLES, 10.0, how), found)
+    assert_same(from_probabilities(source, PARTICLES, 10.0, how), found)
     assert_shown(source, found, how)
     if method == "components" and kind in ("huge", "spread"):  # the one whole, and the two that touch apart
         assert len(found["bead"]) == 5
@@ -277,7 +277,7 @@ def test_refusals():
     with pytest.raises(ValueError, match="needs probabilities"):
         from_labels(labels, PARTICLES, 10.0, settings_for("peaks"))
     with pytest.raises(ValueError, match="needs the own probability of bead, ring"):
-        from_scores(Scores((1, 1, 1), [1, 2, 5], 0.5, maps=[5]), PARTICLES, 10.0, settings_for("peaks"))
+        from_probabilities(Probabilities((1, 1, 1), [1, 2, 5], 0.5, maps=[5]), PARTICLES, 10.0, settings_for("peaks"))
     with pytest.raises(ValueError, match="radii above 0"):
         Particle("x", 1, 0.0)
 

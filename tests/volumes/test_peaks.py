@@ -9,7 +9,7 @@ from memory import peak
 from copick_tools.volumes.components import zyx
 from copick_tools.volumes.near import best, neighbors
 from copick_tools.volumes.peaks import SLOPE, Scale, _maxima, peaks, voxels
-from copick_tools.volumes.scores import Scores
+from copick_tools.volumes.probabilities import Probabilities
 from copick_tools.volumes.sparse import Sparse
 
 SCALE = Scale(ball=4.0, threshold=0.5, apart=2.0, smoothing=0.25)
@@ -141,7 +141,7 @@ def test_what_else_was_kept_changes_no_peak(seed, threshold, share):
     scale = Scale(3.0, threshold, 2.0, 0.25)
     kept = []
     for floor in (SLOPE * threshold, share * SLOPE * threshold):
-        scores = Scores(zyx(made), [1], 0.5, maps=[1], map_floor=floor)
+        scores = Probabilities(zyx(made), [1], 0.5, maps=[1], map_floor=floor)
         scores.add(0, slab)
         found = peaks(scores.maps[1], scale, 16)
         kept.append((found, [(mine, weights) for _, mine, weights in voxels(scores.maps[1], found.at, scale)]))

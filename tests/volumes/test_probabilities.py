@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from copick_tools.volumes.scores import Scores, bits_of
+from copick_tools.volumes.probabilities import Probabilities, bits_of
 
 
 def random(seed, shape=(5, 6, 7), objects=3, nasty=False):
@@ -23,7 +23,7 @@ def random(seed, shape=(5, 6, 7), objects=3, nasty=False):
 @given(st.integers(0, 10_000), st.floats(0.0, 1.0), st.integers(1, 5))
 def test_it_is_the_argmax_where_the_floor_is_reached(seed, floor, depth):
     given_ = random(seed)
-    scores = Scores(given_.shape[1:], [4, 2, 9], floor, maps=[2], map_floor=floor)
+    scores = Probabilities(given_.shape[1:], [4, 2, 9], floor, maps=[2], map_floor=floor)
     for z0 in range(0, 5, depth):
         scores.add(z0, given_[:, z0 : z0 + depth])
     objectness = (1 - given_[0].astype(np.float32)).astype(np.float16)
@@ -38,7 +38,7 @@ def test_it_is_the_argmax_where_the_floor_is_reached(seed, floor, depth):
 
 def test_thresholds_by_label():
     given_ = random(3)
-    scores = Scores(given_.shape[1:], [1, 2, 3], 0.2)
+    scores = Probabilities(given_.shape[1:], [1, 2, 3], 0.2)
     scores.add(0, given_)
     labels = scores.labels({1: 0.9, 2: 0.4})
     objectness = scores.objectness[:, :, :].astype(float)
@@ -51,7 +51,7 @@ def test_thresholds_by_label():
 
 def test_reduced_slabs_give_the_same():
     given_ = random(5)
-    one, other = (Scores(given_.shape[1:], [1, 2, 3], 0.3) for _ in range(2))
+    one, other = (Probabilities(given_.shape[1:], [1, 2, 3], 0.3) for _ in range(2))
     one.add(0, given_)
     objectness = (1 - given_[0].astype(np.float32)).astype(np.float16)
     labels = (1 + given_[1:].argmax(axis=0)).astype(np.uint8)
@@ -66,12 +66,12 @@ def test_what_is_no_probability_counts_as_none():
     values = np.array([np.nan, np.inf, -np.inf, -0.5, 1.5, 0.75, -0.0], np.float16)
     given_ = np.zeros((2, 1, 1, 7), np.float16)
     given_[1] = values
-    scores = Scores((1, 1, 7), [1], 0.5, maps=[1])
+    scores = Probabilities((1, 1, 7), [1], 0.5, maps=[1])
     scores.add(0, given_)
     assert scores.certainty[:, :, :].ravel().tolist() == [0, 0, 0, 0, 1, 0.75, 0]
     assert scores.likeliest[:, :, :].ravel().tolist() == [0, 0, 0, 0, 1, 1, 0]
     assert scores.maps[1][:, :, :].ravel().tolist() == [0, 0, 0, 0, 1, 0.75, 0]
-    background = Scores((1, 1, 7), [1], 0.2)
+    background = Probabilities((1, 1, 7), [1], 0.2)
     given_ = np.ones((2, 1, 1, 7), np.float16)
     given_[0] = values
     background.add(0, given_)
@@ -82,14 +82,14 @@ def test_memory_follows_the_foreground():
     given_ = np.zeros((2, 2, 100, 100), np.float16)
     given_[0] = 1
     given_[:, 0, 3, 4:9] = np.array([0.1, 0.9], np.float16)[:, None]
-    scores = Scores((2, 100, 100), [1], 0.5)
+    scores = Probabilities((2, 100, 100), [1], 0.5)
     scores.add(0, given_)
     assert np.count_nonzero(scores.likeliest[:, :, :]) == 5
     assert scores.likeliest.nbytes + scores.certainty.nbytes + scores.objectness.nbytes < 200
 
 
 def test_refusals():
-    scores = Scores((4, 2, 2), [1, 2], 0.5, maps=[2])
+    scores = Probabilities((4, 2, 2), [1, 2], 0.5, maps=[2])
     with pytest.raises(ValueError, match="starts at 0"):
         scores.add(1, np.zeros((3, 1, 2, 2), np.float16))
     with pytest.raises(ValueError, match="doesn't fit"):
@@ -97,9 +97,9 @@ def test_refusals():
     with pytest.raises(ValueError, match="own|each object"):
         scores.add_likeliest(0, *[np.zeros((1, 2, 2))] * 3)
     with pytest.raises(ValueError, match="within 1 to 255"):
-        Scores((1, 1, 1), [0], 0.5)
+        Probabilities((1, 1, 1), [0], 0.5)
     with pytest.raises(ValueError, match="among"):
-        Scores((1, 1, 1), [1], 0.5, maps=[2])
+        Probabilities((1, 1, 1), [1], 0.5, maps=[2])
 
 
 @settings(deadline=None, derandomize=True)
@@ -114,4 +114,4 @@ def test_bits_of_is_the_least_that_reaches(probability):
 @pytest.mark.parametrize("label", [-1, 0, 256, 300])
 def test_thresholds_of_labels_that_cannot_be(label):
     with pytest.raises(ValueError, match=f"1 to 255, but got {label}$"):
-        Scores((1, 1, 1), [1], 0.5).labels({1: 0.5, label: 0.5})
+        Probabilities((1, 1, 1), [1], 0.5).labels({1: 0.5, label: 0.5})

@@ -28,7 +28,7 @@ def bits_of(probability: float) -> int:
     return min(int(np.searchsorted(LEVELS.astype(float), probability)), ONE)
 
 
-class Scores:
+class Probabilities:
     """Class probabilities of a tomogram, zyx, collected slab by slab; memory grows with what isn't background.
 
     labels: of channels 1, 2, …, within 1 to 255. floor: least 1 - P(background) of a voxel that is kept. maps: labels whose
@@ -133,8 +133,8 @@ class Scores:
 class Thresholded:
     """Labels where 1 - P(background) reaches a threshold; zyx uint8, computed where it is sliced."""
 
-    def __init__(self, scores: Scores, thresholds: Mapping[int, float]) -> None:
-        self.shape, self._scores = scores.shape, scores
+    def __init__(self, source: Probabilities, thresholds: Mapping[int, float]) -> None:
+        self.shape, self._source = source.shape, source
         self._least = np.full(256, ONE + 1, np.uint16)
         self._least[0] = 0
         for label, threshold in thresholds.items():
@@ -143,10 +143,10 @@ class Thresholded:
             self._least[label] = max(1, bits_of(threshold))
 
     def __getitem__(self, region: Any) -> Integers:
-        labels = self._scores.likeliest[region]
+        labels = self._source.likeliest[region]
         at = occupied(labels)
         flat = labels.reshape(-1)
-        held = self._scores.objectness[region].view(np.uint16).reshape(-1)[at]
+        held = self._source.objectness[region].view(np.uint16).reshape(-1)[at]
         flat[at[held < self._least[flat[at]]]] = 0
         return labels
 
