@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 @options.config
 @click.option("-i", "--input", "tomogram", metavar="TOMOGRAM", required=True, help="For example wbp@10.012.")
 @click.option("--reference", multiple=True, metavar="PICKS", help="The truth; repeat for more. [default: the task's]")
-@click.option("--beta", multiple=True, type=float, help="Repeat for more. [default: the task's, and 1]")
+@click.option("--beta", multiple=True, type=float, help="Also for this one, beside the task's and 1; repeat for more.")
 @click.option("--method", multiple=True, type=click.Choice(predicting.METHODS), help="Try only this; repeat for more.")
 @click.option(
     "--calibration",
@@ -102,8 +102,10 @@ def _show(thresholds: Thresholds) -> None:
         header = ["object", "method", "threshold", "least score", "volume from", "to", "precision", "recall"]
         output.table(rows, [*header, f"F{setting.beta:g}", "references"])
         spread = "" if setting.ci95 is None else f" [{setting.ci95[0]:.4f}, {setting.ci95[1]:.4f}]"
-        output.result(f"F{setting.beta:g} {_text(setting.score)}{spread} cross-validated, rule {setting.rule}; ")
-        output.result(f"with the recipe's thresholds {_text(setting.recipe_score)}\n")
+        name = f"F{setting.beta:g}"
+        output.result(f"{name} {_text(setting.score)}{spread} cross-validated, rule {setting.rule}")
+        output.result(f"{name} {_text(setting.fitted)} on the runs that were learned from, as the table's numbers")
+        output.result(f"{name} {_text(setting.recipe_score)} with the recipe's thresholds\n")
     for text in thresholds.warnings:
         output.note(f"Warning: {text}")
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from copick_tools.cli import options, predicting
+from copick_tools.cli import options, output, predicting
 from copick_tools.cli.base import Command
 from copick_tools.cli.walking import walk
 from copick_tools.errors import UsageError
@@ -61,7 +61,7 @@ OF_FILES = {"out": "--out", "voxel_spacing": "--voxel-spacing", "invert": "--inv
 @predicting.tiling
 @options.run_names
 @options.split
-@options.device
+@options.devices
 @options.overwrite
 @options.as_json
 def localize(
@@ -97,31 +97,36 @@ def _project(checkpoint: Path, config: Path, devices: tuple[str, ...], as_json: 
     from copick_tools.data.project import open_project
 
     tomogram, picks = uris.tomogram_uri(given["tomogram"]), uris.picks_uri(given["picks"], output=True)
-    instances = uris.segmentation_uri(given["instances"], output=True) if given["instances"] else None
     where = predicting.take_where(given)
     project = open_project(config)
     runs = splits.runs(project, given["split"], given["run_names"])
     from copick_tools.workflows.localize import Localizing
     from copick_tools.workflows.localize import localize as run_localize
+    from copick_tools.workflows.predict import scored_by
     from copick_tools.workflows.select import localize_selected, parse_selection
 
     chosen = predicting.take_options(given)
-    task = Localizing(checkpoint, project, tomogram, picks, chosen, where, instances, given["overwrite"])
+    task = Localizing(checkpoint, project, tomogram, picks, chosen, where, given["instances"], given["overwrite"])
+    scores, words = scored_by(checkpoint, chosen)
+    output.note(words)
     selection = parse_selection(task, given["select"], given["one_per_tomogram"])
     if selection is None:
         results = run_localize(task, runs, devices)
     else:
         results = localize_selected(task, runs, selection, devices)
-    walk(results, runs, given["picks"], as_json)
+    walk(results, runs, given["picks"], as_json, scores)
 
 
 def _files(
     checkpoint: Path, files: tuple[Path, ...], devices: tuple[str, ...], as_json: bool, given: dict[str, Any]
 ) -> None:
     from copick_tools.workflows.localize_files import Files, FilesTask, localize_files
+    from copick_tools.workflows.predict import scored_by
 
     where = predicting.take_where(given)
     inputs = Files(files, given["voxel_spacing"], given["invert"])
     chosen = predicting.take_options(given, plain=True)
+    scores, words = scored_by(checkpoint, chosen)
+    output.note(words)
     task = FilesTask(checkpoint, inputs, given["out"], chosen, where, given["overwrite"])
-    walk(localize_files(task, devices), inputs.names, str(given["out"]), as_json)
+    walk(localize_files(task, devices), inputs.names, str(given["out"]), as_json, scores)

@@ -38,11 +38,12 @@ dry_run = click.option("--dry-run", is_flag=True, help="Say what would be done, 
 settings = click.option(
     "-s", "--set", "settings", multiple=True, metavar="KEY=VALUE", help="Change a key of the recipe."
 )
-device = click.option(
+device = click.option("--device", default="auto", metavar="auto|cpu|cuda|cuda:1|mps", help="Where to compute.")
+devices = click.option(
     "--device",
     default="auto",
     metavar="auto|cpu|cuda|cuda:1|mps",
-    help="Where to compute. Predicting, several with commas, a process each: cuda:0,cuda:1.",
+    help="Where to compute; several with commas, a process each: cuda:0,cuda:1.",
 )
 rule = click.option("--rule", metavar="one-to-one|kaggle", help="[default: the task's, else one-to-one]")
 beta = click.option("--beta", type=float, help="[default: the task's, else 1]")

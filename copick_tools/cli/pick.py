@@ -68,8 +68,8 @@ def pick(
         changed(Pick(), predicting.take_options(given).given),
         given["radius_fraction"],
         predicting.take_where(given),
-        uris.segmentation_uri(given["instances"], output=True) if given["instances"] else None,
+        given["instances"],
     )
     project = open_project(config)
     runs = splits.runs(project, split, run_names)
-    walk(run_pick(project, runs, wanted, overwrite=overwrite, workers=workers), runs, picks, as_json)
+    walk(run_pick(project, runs, wanted, overwrite=overwrite, workers=workers), runs, picks, as_json, "volume")

@@ -85,9 +85,7 @@ exclude_distance = click.option(
     "--exclude-distance", type=float, default=0.0, help="Angstrom: what near is, from its surface."
 )
 instances = click.option(
-    "--instances",
-    metavar="SEGMENTATION",
-    help="Also write which voxels are of which pick, OBJECT:user/1?instance=true.",
+    "--instances", is_flag=True, help="Also write which voxels are of which pick: OBJECT:USER/SESSION?instance=true."
 )
 sample = click.option(
     "--sample",
@@ -127,7 +125,7 @@ def take_where(given: dict[str, Any]) -> Where:
         for text in named
         if text not in boxes
     )
-    exclude = uris.segmentation_uri(given["exclude"]) if given.get("exclude") else None
+    exclude = uris.segmentation_uri(given["exclude"]) if given.get("exclude") is not None else None
     return Where(
         border=given.get("border", 0.0),
         exclude=exclude,

@@ -30,7 +30,7 @@ from copick_tools.cli.walking import walk
 @predicting.tiling
 @options.run_names
 @options.split
-@options.device
+@options.devices
 @options.overwrite
 @options.as_json
 def segment(

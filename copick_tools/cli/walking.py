@@ -13,13 +13,17 @@ if TYPE_CHECKING:
     from copick_tools.types import RunResult
 
 
-def walk(results: Iterable[RunResult], runs: Sequence[str], destination: str, as_json: bool) -> None:
-    """Follow the runs, print what each gave, and exit with 1 if any failed."""
+def walk(
+    results: Iterable[RunResult], runs: Sequence[str], destination: str, as_json: bool, scores: str | None = None
+) -> None:
+    """Follow the runs, print what each gave, and exit with 1 if any failed. scores: what those of picks are."""
     command = str(click.get_current_context().info_name)
-    tell(output.follow(command, results, len(runs)), runs, destination, as_json)
+    tell(output.follow(command, results, len(runs)), runs, destination, as_json, scores)
 
 
-def tell(results: Iterable[RunResult], runs: Sequence[str], destination: str, as_json: bool) -> None:
+def tell(
+    results: Iterable[RunResult], runs: Sequence[str], destination: str, as_json: bool, scores: str | None = None
+) -> None:
     """Print what each run gave, and exit with 1 if any failed."""
     context = click.get_current_context()
     seen = sorted(results, key=lambda result: runs.index(result.run))
@@ -27,7 +31,7 @@ def tell(results: Iterable[RunResult], runs: Sequence[str], destination: str, as
         from copick_tools.recipes.results import RunOutcome, RunsResult
 
         rows = [RunOutcome(run=r.run, status=r.status, error=r.error, hint=r.hint, counts=r.value) for r in seen]
-        output.document(RunsResult(command=str(context.info_name), output=destination, runs=rows))
+        output.document(RunsResult(command=str(context.info_name), output=destination, runs=rows, scores=scores))
     else:
         names = list(dict.fromkeys(name for result in seen for name in result.value or ()))
         rows = [[r.run, r.status, *((r.value or {}).get(name, "") for name in names)] for r in seen]

@@ -10,6 +10,7 @@ from __future__ import annotations
 import linecache
 import re
 import warnings
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -112,9 +113,7 @@ def _tomograms(picks: PicksTable, frames: Frames) -> dict[str, str]:
                 f"{_known(run, frames)}; or write .csv or .json",
             )
         tomograms[run] = frame.tomogram or run
-        for text in (tomograms[run], name):
-            if not text or UNQUOTABLE.search(text):
-                raise UsageError(f"a STAR file can't hold the name {text!r}", "take out #, quotes and tabs")
+        require_names([tomograms[run], name])
     if len(set(tomograms.values())) < len(tomograms):
         raise UsageError(f"two runs share a tomogram name: {tomograms}", "give each run its own")
     return tomograms
@@ -217,3 +216,10 @@ def _poses(path: Path, table: pd.DataFrame, run: str, frames: Frames, scales: Fl
         table = table.assign(**{angstrom: table[voxels] * scales for angstrom, voxels in zip(SHIFTS, VOXEL_SHIFTS)})
     rotations, offsets = relion_rows_to_poses(table)
     return coordinates - offsets, rotations
+
+
+def require_names(names: Iterable[str]) -> None:
+    """Raise UsageError for names that a STAR file can't hold."""
+    for text in names:
+        if not text or UNQUOTABLE.search(text):
+            raise UsageError(f"a STAR file can't hold the name {text!r}", "take out #, quotes and tabs")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -28,7 +29,7 @@ def write_picks_table(path: str | Path, picks: PicksTable, frames: Frames | None
             raise FormatError(f"{path}: {name} in {run}: a position or score isn't finite", "leave that pick out")
     suffix = path.suffix.lower()
     if suffix not in SUFFIXES:
-        raise UsageError(f"{path}: can't write picks as {suffix!r}", f"name it {', '.join(SUFFIXES)}")
+        raise UsageError(f"{path}: can't write picks as {suffix!r}", "name it .star, .csv or .json")
     with replacing(path) as temporary:
         if suffix == ".star":
             from copick_tools.data.star import write_star
@@ -42,6 +43,16 @@ def write_picks_table(path: str | Path, picks: PicksTable, frames: Frames | None
             from copick_tools.data.json_picks import write_json
 
             write_json(temporary, picks)
+
+
+def require_writable(path: Path, runs: Sequence[str]) -> None:
+    """Raise UsageError where ``write_picks_table`` couldn't write picks of these runs there."""
+    if path.suffix.lower() not in SUFFIXES:
+        raise UsageError(f"--out {path} isn't a table of picks", "name it .star, .csv or .json")
+    if path.suffix.lower() == ".star":
+        from copick_tools.data.star import require_names
+
+        require_names(runs)
 
 
 def read_picks_table(

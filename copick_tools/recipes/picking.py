@@ -53,20 +53,11 @@ def _chosen(found: Found, particle: Particle, setting: Pick, voxel_spacing: floa
     fractions = volume_fractions(found, particle, voxel_spacing)
     largest = inf if setting.max_volume is None else setting.max_volume
     good = (scores >= setting.min_score) & (fractions >= setting.min_volume) & (fractions <= largest)
-    return replace(found, scores=scores).keep(good)
+    return replace(found, scores=scores).take(good)
 
 
-def points(found: Found, grid: Grid, first_id: int | None = None) -> Points:
-    """Picks, xyz in angstrom. first_id: their instance ids count from here; None: they have none."""
+def points(found: Found, grid: Grid, *, numbered: bool = False) -> Points:
+    """Picks, xyz in angstrom. numbered: with instance ids, which count from 1."""
     picks = Points.at(to_angstrom(found.centers, grid.voxel_spacing, grid.origin), found.scores)
-    ids = None if first_id is None else np.arange(first_id, first_id + len(picks))
+    ids = np.arange(1, len(picks) + 1) if numbered else None
     return replace(picks, instance_ids=ids, volumes=found.volumes * grid.voxel_spacing**3)
-
-
-def all_points(found: Mapping[str, Found], grid: Grid, numbered: bool) -> dict[str, Points]:
-    """Picks of every object. numbered: with instance ids, which count from 1 over the objects in order."""
-    first, picks = 1, {}
-    for name, candidates in found.items():
-        picks[name] = points(candidates, grid, first if numbered else None)
-        first += len(candidates)
-    return picks

@@ -89,6 +89,9 @@ class Inference(Strict):
     )
 
 
+WAY = ("method", "threshold", "smoothing", "merge")  # fields of Pick that make candidates; scores depend on them
+
+
 class Pick(Strict):
     """How probabilities become picks; `popsicle calibrate` finds better values for each object."""
 

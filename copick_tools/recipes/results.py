@@ -224,11 +224,16 @@ class RunOutcome(Strict):
 
 
 class RunsResult(Strict):
-    """`--json` of the commands that walk through runs."""
+    """`--json` of the commands that walk through runs.
+
+    scores: what those of picks are: chances of being true, mean probabilities, or volumes compared with the expected one; the
+    last two aren't calibrated.
+    """
 
     command: str
     output: str
     runs: list[RunOutcome]
+    scores: Literal["calibrated", "probability", "volume"] | None = None
 
 
 class SubmitResult(Strict):

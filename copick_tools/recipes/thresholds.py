@@ -9,7 +9,7 @@ import numpy as np
 from pydantic import Field, model_validator
 
 from copick_tools.errors import NotFoundError
-from copick_tools.metrics.confidence import apply_isotonic, apply_temperature
+from copick_tools.metrics.calibration import apply_isotonic, apply_temperature
 from copick_tools.recipes.base import Strict
 from copick_tools.recipes.recipe import Fraction, Pick
 from copick_tools.recipes.results import Difference, Interval
@@ -64,26 +64,11 @@ class ObjectSetting(Pick):
     references: int = Field(0, ge=0, description="reference points of the validation runs; few of them teach little")
 
 
-class Setting(Strict):
-    """The thresholds for one beta. score: cross-validated, on runs that took no part in choosing; fitted: on the same runs."""
-
-    beta: float = Field(ge=0)
-    rule: Literal["one-to-one", "kaggle"]
-    score: float | None = Field(description="null: a single run can't be held out of itself")
-    ci95: Interval | None = None
-    fitted: float | None
-    recipe: Difference | None = Field(None, description="gain over what the recipe's own `pick` gives on these runs")
-    recipe_score: float | None = None
-    calibration_error: float | None = Field(None, description="expected calibration error, cross-validated")
-    objects: dict[str, ObjectSetting]
-
-
 class Selection(Strict):
     """Which tomograms have picks at all (MotorBench), by the score of their best pick."""
 
     by: Literal["threshold", "quantile", "top-k"]
     value: float = Field(ge=0, description="threshold: least score; quantile: share of tomograms; top-k: how many")
-    one_per_tomogram: bool = Field(False, description="only the best pick of a tomogram stays")
 
     @model_validator(mode="after")
     def _range(self) -> Selection:
@@ -105,6 +90,23 @@ class Selection(Strict):
         return set(sorted(best, key=lambda run: (-best[run], run))[:count])
 
 
+class Setting(Strict):
+    """The thresholds for one beta. score: cross-validated, on runs that took no part in choosing; fitted: on the same runs."""
+
+    beta: float = Field(ge=0)
+    rule: Literal["one-to-one", "kaggle"]
+    score: float | None = Field(description="null: a single run can't be held out of itself")
+    ci95: Interval | None = None
+    fitted: float | None
+    recipe: Difference | None = Field(None, description="gain over what the recipe's own `pick` gives on these runs")
+    recipe_score: float | None = None
+    calibration_error: float | None = Field(None, description="expected calibration error, cross-validated")
+    objects: dict[str, ObjectSetting]
+    selections: list[Selection] = Field(
+        [], description="which tomograms have a pick, where that is the question: equal on the validation runs"
+    )
+
+
 class Thresholds(Strict):
     """The document. checkpoint: its sha256, for thresholds of another checkpoint mean nothing."""
 
@@ -120,9 +122,6 @@ class Thresholds(Strict):
     inference: dict[str, float] = Field({}, description="overlap and tta that the runs were predicted with")
     asked: list[str] = Field([], description="options of the command")
     settings: list[Setting] = Field(min_length=1)
-    selections: list[Selection] = Field(
-        [], description="for one pick or none in a tomogram: equal on the validation runs"
-    )
     warnings: list[str] = []
 
     def setting(self, beta: float) -> Setting:

@@ -28,7 +28,7 @@ from copick_tools.recipes.results import ExperimentData
 from copick_tools.recipes.rules import LARGEST_BETA
 from copick_tools.recipes.thresholds import Thresholds
 from copick_tools.types import Points
-from copick_tools.volumes.extraction import Found, Particle, from_scores
+from copick_tools.volumes.extraction import Found, Particle, from_probabilities
 from copick_tools.workflows.learn import Learning, Sized, learn
 from copick_tools.workflows.predict import THRESHOLDS, Model
 from copick_tools.workflows.scoring import few_runs
@@ -42,7 +42,7 @@ SMOOTHINGS = (0.25, 0.5)  # of peaks
 
 @dataclass(frozen=True)
 class Calibrating:
-    """What to learn from; reference: empty: the task's. betas: empty: the task's and 1. methods: empty: all.
+    """What to learn from; reference: empty: the task's. betas: beside the task's and 1. methods: empty: all.
 
     calibration: auto, isotonic, temperature or none.
     """
@@ -112,6 +112,7 @@ def finished(plan: Plan) -> Thresholds | None:
     asked = plan.asked
     same = (
         found.checkpoint == file_hash(plan.checkpoint)
+        and found.config == str(plan.project.config)
         and found.runs == list(plan.runs)
         and found.tomogram == str(asked.tomogram)
         and found.reference == [str(uri) for uri in asked.reference]
@@ -120,7 +121,7 @@ def finished(plan: Plan) -> Thresholds | None:
     )
     if not same:
         raise PopsicleError(
-            f"{plan.out} holds thresholds of another checkpoint, of other runs or of other options",
+            f"{plan.out} holds thresholds of another checkpoint or project, of other runs or of other options",
             "--overwrite replaces them; or choose another --out",
         )
     return found
@@ -145,10 +146,12 @@ def calibrate(plan: Plan, progress: Progress) -> Thresholds:
             parts.write(run, held)
         found.append(held)
     progress(len(runs), len(runs))
-    learning = Learning(model.card.task, reference, ways, _by_way(runs, found, len(ways)), asked.calibration)
-    betas = asked.betas or tuple(dict.fromkeys((model.card.task.metric.beta, 1.0)))
+    learning = Learning(
+        model.card.task, reference, ways, _by_way(runs, found, len(ways)), asked.calibration, asked.methods
+    )
+    betas = tuple(dict.fromkeys((model.card.task.metric.beta, 1.0, *asked.betas)))
     try:
-        settings, selections, warnings = learn(learning, betas)
+        settings, warnings = learn(learning, betas)
     except TooDense as error:
         raise PopsicleError(str(error), "are the reference picks those of these tomograms?") from error
     thresholds = Thresholds(
@@ -163,7 +166,6 @@ def calibrate(plan: Plan, progress: Progress) -> Thresholds:
         inference=_inference(model),
         asked=asked.options,
         settings=settings,
-        selections=selections,
         warnings=[*plan.warnings, *few_runs(len(runs)), *warnings],
     )
     write_text(plan.out, dump_yaml(thresholds))
@@ -202,7 +204,9 @@ def _candidates(
     grid = picking.Grid(prediction.shape, prediction.voxel_spacing, prediction.origin)
     rows = []
     for settings in by_way:
-        found = from_scores(prediction.scores, particles, grid.voxel_spacing, picking.extractions(settings))
+        found = from_probabilities(
+            prediction.probabilities, particles, grid.voxel_spacing, picking.extractions(settings)
+        )
         rows.append({p.name: _row(found[p.name], p, grid) for p in particles})
     return rows
 

@@ -33,9 +33,6 @@ def on_devices(
     """
     if not devices:
         raise ValueError("Expected argument `devices` to name at least one")
-    if len(devices) == 1:
-        yield from overlapped(runs, *task.stages(devices[0]), task.finished)
-        return
     left: deque[str] = deque()
     for run in runs:
         skipped = outcome(run, lambda: None, lambda run=run: task.finished(run))
@@ -43,6 +40,10 @@ def on_devices(
             left.append(run)
         else:
             yield skipped
+    if len(devices) == 1:
+        if left:  # else nothing needs opening
+            yield from overlapped(left, *task.stages(devices[0]))
+        return
     for result in _share(task, left, devices[: len(left)]):
         if project is not None:
             refresh(project, result.run)

@@ -8,14 +8,14 @@ from functools import cached_property
 
 import numpy as np
 
+from copick_tools.metrics.calibration import fit_isotonic, fit_temperature
 from copick_tools.metrics.choose import Choice, Choices, choose, fold_of_runs
-from copick_tools.metrics.confidence import fit_isotonic, fit_temperature
 from copick_tools.metrics.curves import calibration_error, of_object, reliability, true_picks
 from copick_tools.metrics.fbeta import precision_recall
 from copick_tools.metrics.points import PointScores, find_reach, score_points
 from copick_tools.metrics.sweep import Candidates
 from copick_tools.metrics.table import PointRule, PointTable
-from copick_tools.recipes.recipe import Pick
+from copick_tools.recipes.recipe import WAY, Pick
 from copick_tools.recipes.results import Difference, interval, number
 from copick_tools.recipes.rules import Overrides, point_rule, public_name
 from copick_tools.recipes.task import Task
@@ -41,13 +41,14 @@ Found = Mapping[str, Mapping[str, Sized]]
 
 @dataclass(frozen=True)
 class Learning:
-    """What thresholds are learned from. ways: the recipe's first. found: of each way."""
+    """What thresholds are learned from. ways: the recipe's first. found: of each way. methods: to choose from, empty: all."""
 
     task: Task
     reference: Mapping[str, Mapping[str, Points]]
     ways: tuple[Pick, ...]
     found: tuple[Found, ...]
     calibration: str = "auto"
+    methods: tuple[str, ...] = ()
 
     @property
     def runs(self) -> tuple[str, ...]:
@@ -89,13 +90,11 @@ class Learned:
         return table.take(choice.taken(self.ways) & (self.folds[table.run] == fold))
 
 
-def learn(learning: Learning, betas: Sequence[float]) -> tuple[list[Setting], list[Selection], list[str]]:
-    """The settings for each beta, selections of tomograms where the task has one pick at most, and warnings."""
+def learn(learning: Learning, betas: Sequence[float]) -> tuple[list[Setting], list[str]]:
+    """The setting for each beta, and warnings."""
     learned = [_setting(learning, beta) for beta in betas]
-    official = learning.task.metric.official == "byu"
-    selections = _selections(learning, learned[0][0]) if official else []
     warnings = list(dict.fromkeys(text for _, texts in learned for text in texts))
-    return [setting for setting, _ in learned], selections, warnings
+    return [setting for setting, _ in learned], warnings
 
 
 def rule_for(task: Task, radii: Mapping[str, float], beta: float) -> PointRule:
@@ -107,10 +106,11 @@ def rule_for(task: Task, radii: Mapping[str, float], beta: float) -> PointRule:
 def _setting(learning: Learning, beta: float) -> tuple[Setting, list[str]]:
     rule = rule_for(learning.task, learning.objects, beta)
     folds = fold_of_runs(len(learning.runs))
+    tried = [n for n, way in enumerate(learning.ways) if not learning.methods or way.method in learning.methods]
     objects: dict[str, Learned] = {}
     for name in learning.objects:
         ways = tuple(learning.candidates(way, name, rule) for way in range(len(learning.ways)))
-        objects[name] = Learned(ways, choose(ways, folds, beta), folds)
+        objects[name] = Learned(ways, choose(ways, folds, beta, tried), folds)
     names = tuple(learning.objects)
     reference = PointTable.of(learning.reference, learning.runs, names)
 
@@ -132,8 +132,9 @@ def _setting(learning: Learning, beta: float) -> tuple[Setting, list[str]]:
         recipe=None if honest is None else _gain(honest, by_recipe),
         calibration_error=_held_out_error(learning, objects),
         objects=settings,
+        selections=_selections(learning, settings),
     )
-    return setting, _warnings(learning, objects)
+    return setting, _warnings(learning, objects) + _of_score(setting)
 
 
 def _gain(scores: PointScores, baseline: PointScores) -> Difference:
@@ -226,25 +227,21 @@ def _held_out_error(learning: Learning, objects: Mapping[str, Learned]) -> float
     return number(float(calibration_error(np.sum(bins, axis=0)))) if bins else None
 
 
-def _selections(learning: Learning, setting: Setting) -> list[Selection]:
+def _selections(learning: Learning, objects: Mapping[str, ObjectSetting]) -> list[Selection]:
     """For tasks with one pick or none in a tomogram: a least score, and the share of tomograms that reach it."""
-    (name, chosen), *_ = setting.objects.items()
-    way = next(
-        (n for n, way in enumerate(learning.ways) if _same_way(way, chosen)),
-        0,
-    )
-    best = []
+    (name, chosen), *_ = objects.items()
+    if learning.task.metric.official != "byu" or chosen.fbeta is None:
+        return []
+    way = next(number for number, way in enumerate(learning.ways) if _same_way(way, chosen))
+    reached = []
     for run in learning.runs:
         sized = learning.found[way][run][name]
         scores = sized.points.scores if chosen.calibration is None else chosen.calibration.apply(sized.points.scores)
         largest = np.inf if chosen.max_volume is None else chosen.max_volume
         kept = (sized.volumes >= chosen.min_volume) & (sized.volumes <= largest)
-        best.append(scores[kept].max(initial=0.0))
-    share = float(np.mean(np.array(best) >= chosen.min_score))
-    return [
-        Selection(by="threshold", value=chosen.min_score, one_per_tomogram=True),
-        Selection(by="quantile", value=share, one_per_tomogram=True),
-    ]
+        reached.append(bool((scores[kept] >= chosen.min_score).any()))
+    share = float(np.mean(reached))
+    return [Selection(by="threshold", value=chosen.min_score), Selection(by="quantile", value=share)]
 
 
 def _warnings(learning: Learning, objects: Mapping[str, Learned]) -> list[str]:
@@ -258,5 +255,26 @@ def _warnings(learning: Learning, objects: Mapping[str, Learned]) -> list[str]:
     return found
 
 
+def _of_score(setting: Setting) -> list[str]:
+    """Where learning may have made it worse, or the score is of an oddity of the challenge's code."""
+    found, gain = [], setting.recipe
+    if setting.score is None:
+        found.append("a single run can't be held out of itself: nothing says how good these thresholds are")
+    if gain is not None and gain.difference is not None and gain.difference <= 0:
+        found.append(
+            f"F{setting.beta:g}: cross-validated, what was learned is no better than the recipe's thresholds "
+            f"({gain.difference:+.4f}): more validation runs would tell; --thresholds none goes by the recipe"
+        )
+    elif gain is not None and gain.ci95 is not None and gain.ci95[0] <= 0:
+        found.append(f"F{setting.beta:g}: the gain over the recipe's thresholds may be chance: its interval reaches 0")
+    fused = [name for name, o in setting.objects.items() if o.precision is not None and o.precision > 1]
+    if fused:
+        found.append(
+            f"F{setting.beta:g}: {', '.join(fused)}: the official code counts picks between two particles twice, and "
+            "thresholds were chosen by it; --beta with another number chooses one-to-one"
+        )
+    return found
+
+
 def _same_way(way: Pick, other: Pick) -> bool:
-    return all(getattr(way, key) == getattr(other, key) for key in ("method", "threshold", "smoothing", "merge"))
+    return all(getattr(way, key) == getattr(other, key) for key in WAY)

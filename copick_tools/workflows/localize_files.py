@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -11,22 +12,21 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from copick_tools.data.files import Volume, read_volume
-from copick_tools.data.hashing import file_hash
 from copick_tools.data.parts import Parts
 from copick_tools.data.rows import Frame, PicksTable
-from copick_tools.data.tables import write_picks_table
+from copick_tools.data.tables import require_writable, write_picks_table
 from copick_tools.errors import PopsicleError, UsageError
 from copick_tools.recipes import picking
 from copick_tools.types import Points, RunResult
 from copick_tools.workflows.devices import on_devices
 from copick_tools.workflows.pipeline import HELD, Stages
-from copick_tools.workflows.predict import Model, Options, learned_thresholds
+from copick_tools.workflows.predict import Model, Options, basis
 from copick_tools.workflows.where import Where, allowed
 
 if TYPE_CHECKING:
     from copick_tools.inference.extract import Prediction
 
-SUFFIXES = (".star", ".csv", ".json")
+log = logging.getLogger("copick_tools")
 
 
 @dataclass(frozen=True)
@@ -66,18 +66,8 @@ class FilesTask:
     @cached_property
     def parts(self) -> Parts:
         """Where the picks of each file are kept."""
-        options = self.options
-        learned = learned_thresholds(self.checkpoint, options.thresholds)
-        return Parts(
-            self.out,
-            {
-                "checkpoint": file_hash(self.checkpoint),
-                "options": [options.given, dict(options.tiling), options.beta, options.thresholds],
-                "thresholds": None if learned is None else learned.model_dump(mode="json"),
-                "files": [self.files.voxel_spacing, self.files.invert],
-                "border": self.where.border,
-            },
-        )
+        depends = [self.files.voxel_spacing, self.files.invert, self.where.border]
+        return Parts(self.out, [basis(self.checkpoint, self.options), depends])
 
     def state(self, name: str) -> list[Any]:
         """What tells a file from a later one of the same path."""
@@ -99,23 +89,30 @@ def localize_files(task: FilesTask, devices: Sequence[str] = ("auto",)) -> Itera
     already, unless ``overwrite``: whose picks it holds can't be told.
     """
     task.where.check()
+    if task.where.needs_project:
+        raise UsageError("--exclude and --sample name something in a project, and these are plain files")
     names, out = task.files.names, task.out
-    if out.suffix.lower() not in SUFFIXES:
-        raise UsageError(f"--out {out} isn't a table of picks", "name it .star, .csv or .json")
+    require_writable(out, names)
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
         raise UsageError(f"two files are named {twice[0]}", "the table couldn't tell them apart")
     if out.exists() and not task.overwrite:
-        raise PopsicleError(f"{out} is there already", "--overwrite replaces it; or choose another --out")
+        raise PopsicleError(
+            f"{out} is there already",
+            "--overwrite replaces it, unchanged files aren't computed again; or another --out",
+        )
     there: dict[str, Any] = {}
     for result in on_devices(task, names, devices):
         if result.status == "done":
-            there[result.run] = task.parts.read(result.run, task.state(result.run))
+            there[result.run] = result.value
+            result = replace(result, value={kind: len(row["scores"]) for kind, row in result.value["picks"].items()})
         yield result
     if there:
         _write(out, {name: there[name] for name in names if name in there})
     if len(there) == len(names):
         task.parts.clear()
+    elif there:
+        log.info("%s holds the other files; mend the bad ones and repeat with --overwrite: the others are kept", out)
 
 
 def _write(out: Path, held: Mapping[str, Any]) -> None:
@@ -130,42 +127,64 @@ def _write(out: Path, held: Mapping[str, Any]) -> None:
 
 
 @dataclass(frozen=True)
+class _Held:
+    """A file that was read. state: of the file, before. document: its picks, where they are there already, else None."""
+
+    state: list[Any]
+    document: Any = None
+    volume: Volume | None = None
+
+
+@dataclass(frozen=True)
+class _Predicted:
+    """A file that was predicted. voxel_spacing: angstrom, shape: zyx of the file."""
+
+    state: list[Any]
+    voxel_spacing: float
+    shape: tuple[int, ...]
+    prediction: Prediction
+
+
+@dataclass(frozen=True)
 class _Opened:
     """The stages, on one device."""
 
     task: FilesTask
     model: Model
 
-    def read(self, name: str) -> Volume | None:
-        """The file in memory; None where its picks are there already."""
-        if self.task.parts.read(name, self.task.state(name)) is not None:
-            return None
-        files = self.task.files
+    def read(self, name: str) -> _Held:
+        state, files = self.task.state(name), self.task.files
+        document = self.task.parts.read(name, state)
+        if document is not None:
+            return _Held(state, document)
         path = dict(zip(files.names, files.paths))[name]
         volume = read_volume(path, files.voxel_spacing)
         if volume.voxel_spacing is None:
             raise PopsicleError(f"{path} doesn't state its voxel spacing", "give --voxel-spacing in angstrom")
         if files.invert:
-            return replace(volume, array=-np.asarray(volume.array, dtype=np.float32))
-        return replace(volume, array=np.array(volume.array)) if volume.array.size <= HELD else volume
+            volume = replace(volume, array=-np.asarray(volume.array, dtype=np.float32))
+        elif volume.array.size <= HELD:
+            volume = replace(volume, array=np.array(volume.array))
+        return _Held(state, volume=volume)
 
-    def compute(self, name: str, volume: Volume | None) -> tuple[Volume, Prediction] | None:
-        if volume is None:
-            return None
-        spacing = volume.voxel_spacing or 0.0
-        return volume, self.model.predict(volume.array, spacing, name, wanted=self.model.for_picks)
+    def compute(self, name: str, held: _Held) -> _Held | _Predicted:
+        if held.volume is None:
+            return held
+        array, spacing = held.volume.array, held.volume.voxel_spacing or 0.0
+        prediction = self.model.predict(array, spacing, name, wanted=self.model.for_picks)
+        return _Predicted(held.state, spacing, array.shape, prediction)
 
-    def finish(self, name: str, predicted: tuple[Volume, Prediction] | None) -> dict[str, int]:
-        state = self.task.state(name)
-        if predicted is None:
-            return {kind: len(row["scores"]) for kind, row in self.task.parts.read(name, state)["picks"].items()}
-        volume, prediction = predicted
+    def finish(self, name: str, done: _Held | _Predicted) -> Any:
+        """The document of a file's picks."""
+        if isinstance(done, _Held):
+            return done.document
+        prediction = done.prediction
         grid = picking.Grid(prediction.shape, prediction.voxel_spacing, prediction.origin)
         found = allowed(None, name, self.task.where, self.model.candidates(prediction), grid, None)
-        rows = {kind: _row(points) for kind, points in picking.all_points(found, grid, numbered=False).items()}
-        document = {"voxel_spacing": volume.voxel_spacing, "shape": list(volume.array.shape), "picks": rows}
-        self.task.parts.write(name, document, state)
-        return {kind: len(row["scores"]) for kind, row in rows.items()}
+        rows = {kind: _row(picking.points(candidates, grid)) for kind, candidates in found.items()}
+        document = {"voxel_spacing": done.voxel_spacing, "shape": list(done.shape), "picks": rows}
+        self.task.parts.write(name, document, done.state)
+        return document
 
 
 def _row(points: Points) -> dict[str, list[Any]]:

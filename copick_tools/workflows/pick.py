@@ -9,14 +9,14 @@ from functools import partial
 from copick_tools.data import read
 from copick_tools.data.project import Project
 from copick_tools.data.uris import PicksUri, SegmentationUri
-from copick_tools.data.write import has_picks, has_segmentation, write_picks
+from copick_tools.data.write import has_picks, write_picks
 from copick_tools.errors import NotFoundError, UsageError, nearest
 from copick_tools.recipes import picking
 from copick_tools.recipes.recipe import Pick
 from copick_tools.types import RunResult
 from copick_tools.volumes.extraction import Particle, from_labels
 from copick_tools.volumes.instances import instances
-from copick_tools.workflows.instances import require_instances, write_instances
+from copick_tools.workflows.instances import has_instances, write_instances
 from copick_tools.workflows.runs import each_run
 from copick_tools.workflows.where import Where, allowed
 
@@ -26,6 +26,7 @@ class Picking:
     """What to pick from and where to write.
 
     radius_fraction: of the object's radius, the ball that a whole particle was painted as; None: told from the data.
+    instances: also write which voxels are of which pick, beside each pick set.
     """
 
     segmentation: SegmentationUri
@@ -33,7 +34,7 @@ class Picking:
     pick: Pick = Pick()
     radius_fraction: float | None = None
     where: Where = Where()
-    instances: SegmentationUri | None = None
+    instances: bool = False
 
 
 def pick(
@@ -48,7 +49,6 @@ def pick(
     if wanted.radius_fraction is not None and not 0 < wanted.radius_fraction < float("inf"):
         raise UsageError(f"--radius-fraction is {wanted.radius_fraction:g}, but has to be positive")
     wanted.where.check()
-    require_instances(wanted.instances)
     output = wanted.output
     named = wanted.segmentation.name if wanted.segmentation.kind in (None, "binary") else ""
     particles = _particles(project, output, wanted.radius_fraction, named)
@@ -65,6 +65,8 @@ def _particles(project: Project, output: PicksUri, fraction: float | None, binar
         raise NotFoundError(f"'{output.object}' is no particle with a radius", nearest(output.object, known))
     if binary_of in known:
         known = {binary_of: known[binary_of]}
+        if output.object not in ("*", binary_of):
+            raise UsageError(f"the segmentation holds {binary_of} alone, not {output.object}", f"-o {binary_of}:…")
     chosen = known.values() if output.object == "*" else [known[output.object]]
     return [Particle(o.name, o.label, r, None if fraction is None else fraction * r) for o in chosen if (r := o.radius)]
 
@@ -72,7 +74,7 @@ def _particles(project: Project, output: PicksUri, fraction: float | None, binar
 def _is_finished(project: Project, wanted: Picking, uris: Sequence[PicksUri], overwrite: bool, run: str) -> bool:
     if overwrite or not all(has_picks(project, run, uri) for uri in uris):
         return False
-    return wanted.instances is None or has_segmentation(project, run, wanted.instances)
+    return not wanted.instances or all(has_instances(project, run, uri) for uri in uris)
 
 
 def _pick_run(
@@ -93,9 +95,11 @@ def _pick_run(
         from_labels(stored, particles, grid.voxel_spacing, how), particles, settings, grid.voxel_spacing
     )
     found = allowed(project, run, wanted.where, every, grid, None)
-    if wanted.instances is not None:
-        volume = instances(stored, found, particles, grid.voxel_spacing, how)
-        write_instances(project, wanted.instances, volume, sum(map(len, found.values())), grid, stored)
-    for name, points in picking.all_points(found, grid, wanted.instances is not None).items():
-        write_picks(project, run, uris[name], points)
+    for particle in particles:
+        points = picking.points(found[particle.name], grid, numbered=wanted.instances)
+        write_picks(project, run, uris[particle.name], points)
+    for particle in particles if wanted.instances else ():
+        one = found[particle.name]
+        volume = instances(stored, {particle.name: one}, [particle], grid.voxel_spacing, how)
+        write_instances(project, uris[particle.name], volume, len(one), grid, stored)
     return {name: len(found[name]) for name in found}

@@ -8,15 +8,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from copick_tools import __version__
 from copick_tools.data.hashing import file_hash
 from copick_tools.engines import registry
 from copick_tools.errors import FormatError, NotFoundError, PopsicleError, UsageError
 from copick_tools.recipes import picking
 from copick_tools.recipes.load import parse, read_yaml
-from copick_tools.recipes.recipe import Pick
+from copick_tools.recipes.recipe import WAY, Pick
 from copick_tools.recipes.rules import particles
-from copick_tools.recipes.thresholds import Thresholds
-from copick_tools.volumes.extraction import Found, Particle, from_scores
+from copick_tools.recipes.thresholds import Setting, Thresholds
+from copick_tools.volumes.extraction import Found, Particle, from_probabilities
 from copick_tools.volumes.instances import instances
 from copick_tools.volumes.normalize import Volume
 
@@ -27,7 +28,6 @@ if TYPE_CHECKING:
 THRESHOLDS = "thresholds.yaml"
 NONE = "none"  # instead of a file of thresholds: the recipe's
 FRACTIONS = ("threshold", "min_score", "merge")
-REPLACES = ("method", "threshold", "smoothing", "merge")  # with one of these learned thresholds mean nothing
 
 
 @dataclass(frozen=True)
@@ -61,7 +61,7 @@ class Model:
     card: Card
     pick: Pick
     settings: Mapping[str, Pick]
-    learned: Thresholds | None = None
+    learned: Setting | None = None
 
     @classmethod
     def open(cls, checkpoint: Path, device: str = "auto", options: Options = Options()) -> Model:
@@ -70,18 +70,13 @@ class Model:
 
         card = read_card(checkpoint)
         pick = changed(card.recipe.pick, options.given)
-        learned = None if options.given.keys() & set(REPLACES) else learned_thresholds(checkpoint, options.thresholds)
+        learned = learned_setting(checkpoint, card, options)
         names = [particle.name for particle in particles(card.task, card.recipe.target)]
-        if learned is None:
-            if options.beta is not None:
-                raise UsageError("--beta chooses among learned thresholds, and there are none", "popsicle calibrate")
-            settings: dict[str, Pick] = dict.fromkeys(names, pick)
-        else:
-            usual = 1.0 if options.plain else card.task.metric.beta
-            objects = learned.setting(usual if options.beta is None else options.beta).objects
-            if lacking := sorted(set(names) - set(objects)):
+        settings: dict[str, Pick] = dict.fromkeys(names, pick)
+        if learned is not None:
+            if lacking := sorted(set(names) - set(learned.objects)):
                 raise FormatError(f"the thresholds lack {', '.join(lacking)}", "make them again: popsicle calibrate")
-            settings = {name: changed(objects[name], options.given) for name in names}
+            settings = {name: changed(learned.objects[name], options.given) for name in names}
         return cls(_tiling(registry.load(checkpoint, device), options.tiling), card, pick, settings, learned)
 
     @property
@@ -117,13 +112,13 @@ class Model:
     def candidates(self, prediction: Prediction) -> dict[str, Found]:
         """The picks of every particle that the model knows, zyx in voxels of the prediction, best first."""
         how = picking.extractions(self.settings)
-        found = from_scores(prediction.scores, self.particles, prediction.voxel_spacing, how)
+        found = from_probabilities(prediction.probabilities, self.particles, prediction.voxel_spacing, how)
         return picking.chosen(found, self.particles, self.settings, prediction.voxel_spacing)
 
     def instances(self, prediction: Prediction, found: Mapping[str, Found]) -> Volume:
         """Which voxels are of which pick; see `volumes.instances`. found: picks of some of the particles."""
         shown, how = [p for p in self.particles if p.name in found], picking.extractions(self.settings)
-        return instances(prediction.scores, found, shown, prediction.voxel_spacing, how)
+        return instances(prediction.probabilities, found, shown, prediction.voxel_spacing, how)
 
 
 def changed(pick: Pick, given: Mapping[str, Any]) -> Pick:
@@ -131,10 +126,64 @@ def changed(pick: Pick, given: Mapping[str, Any]) -> Pick:
     for key, value in given.items():
         if key in FRACTIONS and not 0 <= value <= 1:
             raise UsageError(f"--{key.replace('_', '-')} {value:g} isn't between 0 and 1")
+        if key == "max_volume" and value < (given.get("min_volume") or 0):
+            raise UsageError(f"--max-volume {value:g} is below --min-volume {given['min_volume']:g}")
+    values = {**pick.model_dump(), **given}
+    for key, other in (("min_volume", "max_volume"), ("max_volume", "min_volume")):
+        if key in given and other not in given and _crossed(values):
+            values[other] = None if other == "max_volume" else 0.0  # the one that was asked for counts
     try:
-        return parse(type(pick), {**pick.model_dump(), **given}, where="--")
+        return parse(type(pick), values, where="--")
     except FormatError as error:
         raise UsageError(error.message.replace("--: ", "--").replace("_", "-"), error.hint) from error
+
+
+def _crossed(values: Mapping[str, Any]) -> bool:
+    return values["max_volume"] is not None and values["max_volume"] < values["min_volume"]
+
+
+def learned_setting(checkpoint: Path, card: Card, options: Options) -> Setting | None:
+    """The thresholds that picks are made by, None for the recipe's. Says what doesn't fit them.
+
+    Raises NotFoundError, FormatError, UsageError, PopsicleError as `learned_thresholds`.
+    """
+    learned = learned_thresholds(checkpoint, options.thresholds)
+    replaced = [f"--{key.replace('_', '-')}" for key in WAY if key in options.given]
+    if replaced and options.thresholds not in (None, NONE):
+        raise UsageError(f"--thresholds doesn't go with {replaced[0]}", f"{replaced[0]} replaces all that was learned")
+    if learned is None or replaced:
+        if options.beta is not None:
+            why = f"{replaced[0]} replaces them" if learned else "there are none"
+            raise UsageError(f"--beta chooses among learned thresholds, and {why}", "popsicle calibrate learns them")
+        return None
+    usual = 1.0 if options.plain else card.task.metric.beta
+    return learned.setting(usual if options.beta is None else options.beta)
+
+
+def scored_by(checkpoint: Path, options: Options) -> tuple[str, str]:
+    """What scores are, ``calibrated`` or ``probability``, and a line for a person. Raises as `learned_setting`."""
+    from copick_tools.training.checkpoint import read_card
+
+    setting = learned_setting(checkpoint, read_card(checkpoint), options)
+    if setting is None:
+        return "probability", "thresholds are the recipe's; scores are mean probabilities, not calibrated"
+    learned = f"thresholds were learned for F{setting.beta:g}"
+    raw = [name for name, each in setting.objects.items() if each.calibration is None]
+    if len(raw) == len(setting.objects):
+        return "probability", f"{learned}; scores are mean probabilities, not calibrated"
+    but = f", but of {', '.join(raw)} they are mean probabilities" if raw else ""
+    return "calibrated", f"{learned}, scores are calibrated{but}"
+
+
+def basis(checkpoint: Path, options: Options) -> Any:
+    """What all picks of a checkpoint depend on, as JSON."""
+    learned = learned_thresholds(checkpoint, options.thresholds)
+    return {
+        "version": __version__,
+        "checkpoint": file_hash(checkpoint),
+        "options": [options.given, dict(options.tiling), options.beta, options.plain, options.thresholds],
+        "thresholds": None if learned is None else learned.model_dump(mode="json"),
+    }
 
 
 def learned_thresholds(checkpoint: Path, chosen: str | None) -> Thresholds | None:
@@ -142,6 +191,8 @@ def learned_thresholds(checkpoint: Path, chosen: str | None) -> Thresholds | Non
 
     Raises NotFoundError, FormatError, PopsicleError (those of another checkpoint).
     """
+    if chosen == "":
+        raise UsageError("--thresholds is empty", "a file, or none")
     path = checkpoint.with_name(THRESHOLDS) if chosen is None else Path(chosen)
     if chosen == NONE or (chosen is None and not path.is_file()):
         return None
@@ -161,6 +212,8 @@ def _tiling(predictor: Any, tiling: Mapping[str, Any]) -> Any:
     given = {key: value for key, value in tiling.items() if value is not None}
     if not given:
         return predictor
+    if not 0 <= given.get("overlap", 0) < 1:
+        raise UsageError(f"--overlap is {given['overlap']:g}, but has to be in [0, 1)")
     from copick_tools.inference.tiler import Tiled
 
     if not isinstance(predictor, Tiled):

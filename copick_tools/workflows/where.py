@@ -84,11 +84,18 @@ def find_sample(project: Project, run: str, where: Where) -> MakeSample | None:
             what = "no picks" if not sets else f"{len(sets)} sets of picks"
             raise NotFoundError(f"run {run} has {what} {uri} on the sample's surfaces", "--sample OBJECT:USER/SESSION")
         clicks += [points.positions for points in sets.values()]
+        if not len(clicks[-1]):
+            raise NotFoundError(f"run {run}: the picks {uri} on the sample's surfaces are none at all", "click some")
 
     def from_clicks(shape: tuple[int, int, int], voxel_spacing: float, origin: float) -> Sample:
         return between(clicks, shape, voxel_spacing, origin, where.sample_margin)
 
     return from_clicks
+
+
+def find_excluded(project: Project, run: str, where: Where) -> read.StoredVolume | None:
+    """The segmentation to keep away from; None for none. Raises NotFoundError."""
+    return None if where.exclude is None else read.read_segmentation(project, run, where.exclude)
 
 
 def _boxed(where: Where, shape: tuple[int, int, int], voxel_spacing: float, origin: float) -> Sample:
@@ -101,9 +108,7 @@ def allowed(
     project: Project | None, run: str, where: Where, found: Mapping[str, Found], grid: Grid, sample: Sample | None
 ) -> dict[str, Found]:
     """The candidates that lie where picks may lie. project: None for plain files."""
-    mask = None
-    if where.exclude is not None and project is not None:
-        mask = read.read_segmentation(project, run, where.exclude)
+    mask = None if project is None else find_excluded(project, run, where)
     kept = {}
     for name, candidates in found.items():
         good = ~near_border(candidates.centers, grid.shape, where.border / grid.voxel_spacing)
@@ -112,5 +117,5 @@ def allowed(
         if mask is not None:
             distance, factor = where.exclude_distance / grid.voxel_spacing, mask.voxel_spacing / grid.voxel_spacing
             good &= ~near_mask(candidates.centers, mask, None, distance, factor)
-        kept[name] = candidates.keep(good)
+        kept[name] = candidates.take(good)
     return kept

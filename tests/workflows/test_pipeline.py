@@ -269,10 +269,28 @@ class TestDevices:
         results = list(on_devices(fake_tasks.Notes(tmp_path), ["b", "a"], ["cpu"]))
         assert [(r.run, r.value) for r in results] == [("b", {"pid": os.getpid()}), ("a", {"pid": os.getpid()})]
 
-    def test_finished_runs_open_no_device(self, tmp_path):
+    @pytest.mark.parametrize("devices", [["none"], ["none", "none"]])
+    def test_finished_runs_open_no_device(self, tmp_path, devices):
         (tmp_path / "a").touch()
-        results = on_devices(fake_tasks.Notes(tmp_path), ["a"], ["none", "none"])
-        assert [r.status for r in results] == ["skipped"]
+        results = on_devices(fake_tasks.Notes(tmp_path), ["a"], devices)
+        assert [(r.run, r.status) for r in results] == [("a", "skipped")]
+
+    def test_finished_runs_are_told_before_one_device_opens(self, tmp_path):
+        (tmp_path / "c").touch()
+        results = on_devices(fake_tasks.Notes(tmp_path), ["a", "c", "b"], ["none"])
+        assert next(results).run == "c"
+        with pytest.raises(NotFoundError, match="no such device"):
+            next(results)
+
+    def test_on_one_device_the_others_keep_their_order(self, tmp_path):
+        (tmp_path / "c").touch()
+        results = list(on_devices(fake_tasks.Notes(tmp_path), ["b", "unreadable", "c", "a"], ["cpu"]))
+        assert [(r.run, r.status) for r in results] == [
+            ("c", "skipped"),
+            ("b", "done"),
+            ("unreadable", "failed"),
+            ("a", "done"),
+        ]
 
     def test_a_worker_that_dies_fails_what_it_held(self, tmp_path):
         runs = ["run0", "deadly", *(f"run{number}" for number in range(1, 8))]
