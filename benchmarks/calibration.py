@@ -3,7 +3,7 @@
 Simulates a project (phantom-sim), trains the small U-Net unless a checkpoint is given, calibrates on validation runs, and
 scores the test runs, F4 under the task's rule, with paired bootstrap intervals over runs:
 
-    argmax, components between balls of 0.5 and 1 radii      the size window of octopi's localize
+    argmax, components between balls of 0.5 and 1 radii      octopi's size window; targets here are painted at 0.5
     argmax, components from a tenth of the painted ball      a fixed least size that fits these targets
     the recipe's own extraction                              components taken apart, fixed thresholds
     calibrated                                               popsicle calibrate on the validation runs

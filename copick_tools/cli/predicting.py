@@ -92,7 +92,7 @@ sample = click.option(
     multiple=True,
     metavar="URI",
     help="Where the sample is, the rest is skipped: picks on its top and bottom surface (one set, or repeat for two), a "
-    "segmentation (with @ or ?), or box=DEGREES: the tomogram turned about z.",
+    "segmentation (with @ or =), or box=DEGREES: the tomogram turned about z.",
 )
 sample_margin = click.option("--sample-margin", type=float, default=0.0, help="Angstrom to add above and below.")
 where = _together(border, exclude, exclude_distance)

@@ -143,6 +143,22 @@ def has_segmentation(project: Project, run: str, uri: SegmentationUri) -> bool:
     return any(uri.matches(*key) and _finished(project, s.path) for s, key in ids)
 
 
+def remove_segmentation(project: Project, run: str, uri: SegmentationUri) -> None:
+    """Remove this segmentation, at any voxel spacing that ``uri`` names, from where we write; none is no error."""
+    root = local_path(project.root.config.overlay_root)
+    found = project.run(run).get_segmentations(is_instance=None, is_panoptic=None) or []
+    ids = [(s, (s.name, s.user_id, s.session_id, s.voxel_size, s.segmentation_type)) for s in found]
+    for path in [s.path for s, key in ids if uri.matches(*key)]:
+        if root is None:
+            for gone in (_record(project, path), path):
+                if project.root.fs_overlay.exists(gone):
+                    project.root.fs_overlay.rm(gone, recursive=True)
+        elif Path(path).is_relative_to(root) and Path(path).exists():
+            with _staging(root) as folder:
+                os.replace(path, folder / "gone")
+    refresh(project, run)
+
+
 def has_tomogram(project: Project, run: str, uri: TomogramUri) -> bool:
     """Whether this tomogram is there, finished; a run that isn't there has none."""
     if run not in project.run_names:

@@ -26,9 +26,9 @@ log = logging.getLogger("copick_tools")
 def on_devices(
     task: Task, runs: Sequence[str], devices: Sequence[str], project: Project | None = None
 ) -> Iterator[RunResult]:
-    """Yield what became of each run: in order on one device, which is used from here; as they end on several.
+    """Yield what became of each run: the finished first, then in order on one device, as they end on several.
 
-    project: what the workers write to, so that this process sees it too.
+    One device is used from here, several each from a process. project: what the workers write to, so that this process sees it too.
     A worker that dies fails the runs that it held, and the others go on. Raises PopsicleError where a device can't open.
     """
     if not devices:
@@ -42,7 +42,7 @@ def on_devices(
             yield skipped
     if len(devices) == 1:
         if left:  # else nothing needs opening
-            yield from overlapped(left, *task.stages(devices[0]))
+            yield from overlapped(left, *task.stages(devices[0]), task.finished)  # another command may have done it
         return
     for result in _share(task, left, devices[: len(left)]):
         if project is not None:

@@ -7,7 +7,7 @@ import numpy as np
 from copick_tools.data.project import Project
 from copick_tools.data.read import StoredVolume
 from copick_tools.data.uris import PicksUri, SegmentationUri
-from copick_tools.data.write import has_segmentation, write_segmentation_slabs
+from copick_tools.data.write import has_segmentation, remove_segmentation, write_segmentation_slabs
 from copick_tools.recipes.picking import Grid
 from copick_tools.volumes.blocks import SIZE, OnGrid
 from copick_tools.volumes.normalize import Volume
@@ -16,6 +16,12 @@ from copick_tools.volumes.normalize import Volume
 def has_instances(project: Project, run: str, picks: PicksUri) -> bool:
     """Whether the instance segmentation of a pick set is there, at any voxel spacing."""
     return has_segmentation(project, run, beside(picks, None))
+
+
+def clear_instances(project: Project, run: str, picks: PicksUri) -> None:
+    """Remove the instance segmentation of a pick set that is about to be replaced: its ids would mean other picks."""
+    if has_instances(project, run, picks):
+        remove_segmentation(project, run, beside(picks, None))
 
 
 def beside(picks: PicksUri, voxel_spacing: float | None) -> SegmentationUri:

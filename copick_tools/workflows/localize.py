@@ -19,7 +19,7 @@ from copick_tools.types import RunResult
 from copick_tools.volumes.extraction import Found
 from copick_tools.volumes.normalize import Volume
 from copick_tools.workflows.devices import on_devices
-from copick_tools.workflows.instances import has_instances, write_instances
+from copick_tools.workflows.instances import clear_instances, has_instances, write_instances
 from copick_tools.workflows.pipeline import Stages, in_memory
 from copick_tools.workflows.predict import Model, Options
 from copick_tools.workflows.where import Where, allowed, find_excluded, find_sample
@@ -121,6 +121,7 @@ class Opened:
         found, grid = self.found(run, prediction)
         project, numbered = self.task.project, self.task.instances
         for name, uri in self.task.outputs.items():
+            clear_instances(project, run, uri)
             write_picks(project, run, uri, picking.points(found[name], grid, numbered=numbered))
         for name, uri in self.task.outputs.items() if numbered else ():
             volume = self.model.instances(prediction, {name: found[name]})

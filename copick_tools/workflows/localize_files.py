@@ -97,10 +97,8 @@ def localize_files(task: FilesTask, devices: Sequence[str] = ("auto",)) -> Itera
     if twice:
         raise UsageError(f"two files are named {twice[0]}", "the table couldn't tell them apart")
     if out.exists() and not task.overwrite:
-        raise PopsicleError(
-            f"{out} is there already",
-            "--overwrite replaces it, unchanged files aren't computed again; or another --out",
-        )
+        kept = "; files whose picks were kept aren't computed again" if task.parts.folder.is_dir() else ""
+        raise PopsicleError(f"{out} is there already", f"--overwrite replaces it{kept}; or choose another --out")
     there: dict[str, Any] = {}
     for result in on_devices(task, names, devices):
         if result.status == "done":

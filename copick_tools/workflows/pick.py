@@ -16,7 +16,7 @@ from copick_tools.recipes.recipe import Pick
 from copick_tools.types import RunResult
 from copick_tools.volumes.extraction import Particle, from_labels
 from copick_tools.volumes.instances import instances
-from copick_tools.workflows.instances import has_instances, write_instances
+from copick_tools.workflows.instances import clear_instances, has_instances, write_instances
 from copick_tools.workflows.runs import each_run
 from copick_tools.workflows.where import Where, allowed
 
@@ -97,6 +97,7 @@ def _pick_run(
     found = allowed(project, run, wanted.where, every, grid, None)
     for particle in particles:
         points = picking.points(found[particle.name], grid, numbered=wanted.instances)
+        clear_instances(project, run, uris[particle.name])
         write_picks(project, run, uris[particle.name], points)
     for particle in particles if wanted.instances else ():
         one = found[particle.name]

@@ -35,7 +35,8 @@ class Options:
     """What the caller says instead of the recipe; None leaves it. Pickles, for several devices open the same checkpoint.
 
     pick: fields of `Pick`. tiling: overlap, tta, batch_size, compile. beta: of the learned thresholds; None: the task's.
-    plain: the tomograms are files, for which beta 1 is used unless given. thresholds: a file, ``none`` for the recipe's own, None for thresholds.yaml beside the checkpoint where it is there.
+    plain: the tomograms are files, for which beta 1 is used unless given. thresholds: a file, ``none`` for the recipe's own,
+    None for thresholds.yaml beside the checkpoint where it is there.
     """
 
     pick: Mapping[str, Any] = field(default_factory=dict)
@@ -126,8 +127,9 @@ def changed(pick: Pick, given: Mapping[str, Any]) -> Pick:
     for key, value in given.items():
         if key in FRACTIONS and not 0 <= value <= 1:
             raise UsageError(f"--{key.replace('_', '-')} {value:g} isn't between 0 and 1")
-        if key == "max_volume" and value < (given.get("min_volume") or 0):
-            raise UsageError(f"--max-volume {value:g} is below --min-volume {given['min_volume']:g}")
+        least = given.get("min_volume")
+        if key == "max_volume" and least is not None and value < least:
+            raise UsageError(f"--max-volume {value:g} is below --min-volume {least:g}")
     values = {**pick.model_dump(), **given}
     for key, other in (("min_volume", "max_volume"), ("max_volume", "min_volume")):
         if key in given and other not in given and _crossed(values):
@@ -147,13 +149,13 @@ def learned_setting(checkpoint: Path, card: Card, options: Options) -> Setting |
 
     Raises NotFoundError, FormatError, UsageError, PopsicleError as `learned_thresholds`.
     """
-    learned = learned_thresholds(checkpoint, options.thresholds)
     replaced = [f"--{key.replace('_', '-')}" for key in WAY if key in options.given]
     if replaced and options.thresholds not in (None, NONE):
         raise UsageError(f"--thresholds doesn't go with {replaced[0]}", f"{replaced[0]} replaces all that was learned")
-    if learned is None or replaced:
+    learned = None if replaced else learned_thresholds(checkpoint, options.thresholds)
+    if learned is None:
         if options.beta is not None:
-            why = f"{replaced[0]} replaces them" if learned else "there are none"
+            why = f"{replaced[0]} replaces them" if replaced else "there are none"
             raise UsageError(f"--beta chooses among learned thresholds, and {why}", "popsicle calibrate learns them")
         return None
     usual = 1.0 if options.plain else card.task.metric.beta
@@ -177,7 +179,8 @@ def scored_by(checkpoint: Path, options: Options) -> tuple[str, str]:
 
 def basis(checkpoint: Path, options: Options) -> Any:
     """What all picks of a checkpoint depend on, as JSON."""
-    learned = learned_thresholds(checkpoint, options.thresholds)
+    replaced = any(key in options.given for key in WAY)
+    learned = None if replaced else learned_thresholds(checkpoint, options.thresholds)
     return {
         "version": __version__,
         "checkpoint": file_hash(checkpoint),

@@ -6,6 +6,9 @@ and picks follow from them: killed in the middle, the same command goes on.
 
 from __future__ import annotations
 
+import hashlib
+import json
+import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -21,6 +24,7 @@ from copick_tools.recipes import picking
 from copick_tools.recipes.thresholds import Selection
 from copick_tools.types import Points, RunResult
 from copick_tools.workflows.devices import on_devices
+from copick_tools.workflows.instances import clear_instances
 from copick_tools.workflows.localize import Localizing, Opened
 from copick_tools.workflows.pipeline import Stages
 from copick_tools.workflows.predict import Model, basis, learned_setting
@@ -100,9 +104,21 @@ class Candidates:
     def parts(self) -> Parts:
         """Where candidates are kept."""
         task = self.task
-        depends = [str(task.tomogram), repr(task.where), sorted(task.outputs), list(self.runs)]
-        name = str(task.output).replace("/", "-").replace(":", "-").replace("*", "all")
-        return Parts(task.project.sidecar / "candidates" / name, [basis(task.checkpoint, task.options), depends])
+        where = [str(task.project.config), str(task.tomogram), str(task.output), repr(task.where)]
+        depends = [basis(task.checkpoint, task.options), where, sorted(task.outputs), list(self.runs)]
+        name = hashlib.sha256(json.dumps(where).encode()).hexdigest()[:16]
+        return Parts(task.project.sidecar / "candidates" / name, depends)
+
+    def require_writable(self) -> None:
+        """Raise PopsicleError where candidates can't be kept, before anything is predicted."""
+        try:
+            self.parts.folder.parent.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryFile(dir=self.parts.folder.parent):
+                pass
+        except OSError as error:
+            raise PopsicleError(
+                f"can't write to {self.parts.folder.parent}: {error}", "candidates wait there"
+            ) from error
 
 
 def localize_selected(
@@ -115,15 +131,19 @@ def localize_selected(
     """
     task.check()
     first = Candidates(task, tuple(sorted(runs)))
-    kept = any(first.finished(run) for run in runs)  # then picks that are there may be half of a selection
-    there = [] if kept else [run for run in runs if task.finished(run)]
+    if task.overwrite:
+        first.parts.clear()  # of tomograms or clicks as they were
+    kept = {run for run in runs if first.finished(run)}  # then picks that are there may be half of a selection
+    compete = selecting.selection is not None
+    there = [run for run in runs if task.finished(run) and not (kept if compete else run in kept)]
     left = [run for run in runs if run not in there]
-    if there and left and selecting.selection is not None:
+    if there and left and compete:
         raise PopsicleError(
             f"{len(there)} of {len(runs)} runs have picks already, selected among other tomograms: {there[0]}, …",
             "--overwrite selects anew among all of them",
         )
     yield from (RunResult(run, "skipped") for run in there)
+    first.require_writable()
     found: dict[str, Rows] = {}
     for result in on_devices(first, left, devices, task.project):
         if result.status == "failed":
@@ -131,9 +151,12 @@ def localize_selected(
         else:
             found[result.run] = first.parts.read(result.run)
     chosen = _chosen(found, selecting)
+    good = len(found) == len(left)
     for run, sets in found.items():
-        yield outcome(run, lambda run=run, sets=sets: _write(task, run, sets, run in chosen, selecting))
-    if len(found) == len(left):
+        result = outcome(run, lambda run=run, sets=sets: _write(task, run, sets, run in chosen, selecting))
+        good &= result.status != "failed"
+        yield result
+    if good:
         first.parts.clear()
 
 
@@ -161,6 +184,7 @@ def _write(task: Localizing, run: str, sets: Rows, chosen: bool, selecting: Sele
             stays &= np.array([(name, place) == best for place in range(len(scores))], dtype=bool)
         stays &= chosen
         points = Points.at(np.asarray(row["xyz"], dtype=float).reshape(-1, 3)[stays], scores[stays])
+        clear_instances(task.project, run, task.outputs[name])
         write_picks(task.project, run, task.outputs[name], points)
         counts[name] = len(points)
     return counts

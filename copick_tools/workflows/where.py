@@ -51,6 +51,8 @@ class Where:
             raise UsageError("--sample-margin goes with --sample", "say where the sample is")
         if self.box is not None and (self.sample or not math.isfinite(self.box)):
             raise UsageError("--sample box=DEGREES stands alone and takes a number of degrees")
+        if self.box is not None and self.sample_margin > 0:
+            raise UsageError("--sample-margin with a box takes off: give a negative number of angstrom")
         if len(self.sample) > 2 or (len(self.sample) == 2 and any(isinstance(u, SegmentationUri) for u in self.sample)):
             raise UsageError("--sample takes one segmentation, one set of picks, or two: top and bottom")
 

@@ -446,3 +446,16 @@ class TestOldCheckpoints:
         world.command("--method", "peaks", "--tta", "2", checkpoint=old)
         world.popsicle("calibrate", old, "-c", world.config, "-i", "wbp", "--device", "cpu", "--method", "peaks")
         assert (tmp_path / "thresholds.yaml").exists()
+
+
+def test_instances_never_outlive_their_picks(popsicle, project, checkpoint):
+    """Ids of an older segmentation would mean other picks, so a rerun wouldn't make it again."""
+    command = ("localize", checkpoint, "-c", project.config, "-i", "wbp@10.0", "-o", ":net/1", "-r", "TS_1")
+    popsicle(*command, "--instances", "--device", "cpu")
+    popsicle(*command, "--overwrite", "--threshold", "0.6", "--device", "cpu")
+    found = open_project(project.config).run("TS_1").get_segmentations(is_instance=True, session_id="1")
+    assert [entry.name for entry in found if entry.user_id == "net"] == []
+    assert "1 done" in popsicle(*command, "--instances", "--device", "cpu").stderr
+    assert "1 skipped" in popsicle(*command, "--instances", "--device", "cpu").stderr
+    found = open_project(project.config).run("TS_1").get_segmentations(is_instance=True, session_id="1")
+    assert sorted(entry.name for entry in found if entry.user_id == "net") == ["apo-ferritin", "ribosome"]

@@ -147,7 +147,7 @@ class TestFailures:
         files.path("TS_2").write_bytes(whole)
         said = files(code=1).stderr
         assert "is there already" in said
-        assert "--overwrite replaces it, unchanged files aren't computed again" in said
+        assert "--overwrite replaces it; files whose picks were kept aren't computed again" in said
         assert predicted.taken() == []
         assert "3 done" in files("--overwrite").stderr
         assert predicted == ["TS_2"]
