@@ -71,7 +71,7 @@ class Learning:
 
 @dataclass(frozen=True)
 class Learned:
-    """What was chosen for one object under one rule. held_out: (N,) of each way, what the choices without each run take."""
+    """What was chosen for one object under one rule. ways: its candidates. folds: (R,) of each run."""
 
     ways: tuple[Candidates, ...]
     choices: Choices

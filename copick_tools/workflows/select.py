@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from copick_tools.inference.extract import Prediction
 
 Rows = Mapping[str, Mapping[str, Any]]
-"""object -> xyz, scores, volumes, and the least score of a pick"""
+"""object -> xyz (angstrom), scores, and the least score of a pick"""
 
 
 @dataclass(frozen=True)
