@@ -39,7 +39,7 @@ lint: $(VENV)/.installed-dev
 $(VENV)/.installed: pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(PIP) torch
-	$(PIP) -e .
+	$(PIP) -e ".[nnunet]"
 	$(BIN)/python -c "import torchvision" 2>/dev/null || $(BIN)/pip uninstall -q -y torchvision 2>/dev/null || true
 	touch $@
 
@@ -55,7 +55,7 @@ $(VENV)/.installed-dev: $(VENV)/.installed-test
 lock:
 	$(PYTHON) -m venv .venv-lock
 	.venv-lock/bin/pip install -q torch==2.13.0
-	.venv-lock/bin/pip install -q torch==2.13.0 -e ".[test,dev]" nnunetv2
+	.venv-lock/bin/pip install -q torch==2.13.0 -e ".[nnunet,test,dev]"
 	.venv-lock/bin/pip freeze --exclude-editable | sed 's/+[^ ]*//; / @ /d' > constraints.txt
 	rm -rf .venv-lock
 

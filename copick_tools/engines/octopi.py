@@ -7,16 +7,16 @@ and one residual unit: 3,259,333 parameters with 7 classes. The defaults below a
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 import torch
 from monai.networks.nets import UNet
 from pydantic import Field, model_validator
 
 from copick_tools.data.project import Project
+from copick_tools.engines.family import Settings
 from copick_tools.engines.registry import settings
 from copick_tools.inference.tiler import Predictor
-from copick_tools.recipes.base import Strict
 from copick_tools.recipes.recipe import Recipe
 from copick_tools.training import harness
 from copick_tools.training.loop import Progress
@@ -24,8 +24,10 @@ from copick_tools.training.loop import Progress
 Positive = Annotated[int, Field(ge=1)]
 
 
-class Model(Strict):
+class Model(Settings):
     """The `model:` mapping of a recipe, less its family."""
+
+    presets: ClassVar = {"tiny": {"channels": (16, 32, 64, 96), "strides": (2, 2, 2)}}  # 0.52M parameters
 
     channels: tuple[Positive, ...] = Field((32, 64, 128, 128, 128), min_length=2, description="of each level")
     strides: tuple[Positive, ...] = Field((2, 2, 1, 1), description="between the levels")

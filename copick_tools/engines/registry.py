@@ -29,15 +29,61 @@ class Family:
     extra: str | None = None
 
 
+NNUNET = "Apache-2.0 (nnU-Net)"
 FAMILIES = {
     family.name: family
     for family in (
+        Family(
+            name="nnunet",
+            module="copick_tools.engines.nnunet",
+            title="nnU-Net, 3D full resolution, self-configuring",
+            paper="Isensee et al., Nature Methods 18, 203 (2021); POPSICLE B.1",
+            license=NNUNET,
+            extra="nnunet",
+        ),
+        Family(
+            name="nnunet-resenc",
+            module="copick_tools.engines.nnunet_resenc",
+            title="nnU-Net with the residual encoder L",
+            paper="Isensee et al., arXiv 2404.09556 (2024); POPSICLE B.1",
+            license=NNUNET,
+            extra="nnunet",
+        ),
+        Family(
+            name="mednext",
+            module="copick_tools.engines.mednext",
+            title="MedNeXt B, kernel 3, in nnU-Net's trainer",
+            paper="Roy et al., MICCAI 2023; POPSICLE B.1",
+            license="Apache-2.0 (MONAI, nnU-Net)",
+            extra="nnunet",
+        ),
+        Family(
+            name="swinunetr",
+            module="copick_tools.engines.swinunetr",
+            title="Swin transformer encoder, U-Net decoder",
+            paper="Hatamizadeh et al., arXiv 2201.01266 (2022); POPSICLE B.2",
+            license="Apache-2.0 (MONAI)",
+        ),
         Family(
             name="octopi",
             module="copick_tools.engines.octopi",
             title="residual 3D U-Net found by Octopi's model search (MONAI)",
             paper="POPSICLE, arXiv 2606.10255, B.3",
             license="Apache-2.0 (MONAI)",
+        ),
+        Family(
+            name="deepfinder",
+            module="copick_tools.engines.deepfinder",
+            title="DeepFinder's 3D U-Net, re-built from the paper",
+            paper="Moebel et al., Nature Methods 18, 1386 (2021); POPSICLE B.3",
+            license="MIT (ours)",
+        ),
+        Family(
+            name="deepetpicker",
+            module="copick_tools.engines.deepetpicker",
+            title="DeepETPicker's residual 3D U-Net, re-built from the paper",
+            paper="Liu et al., Nature Communications 15, 2090 (2024); POPSICLE B.3",
+            license="MIT (ours)",
         ),
     )
 }
@@ -70,6 +116,12 @@ def settings(model: type[Settings], recipe: Recipe) -> Settings:
     """The recipe's `model:` mapping, validated. Raises FormatError."""
     values: dict[str, Any] = {key: value for key, value in recipe.model.items() if key != "family"}
     return parse(model, values, where="model")
+
+
+def resolved(recipe: Recipe) -> Recipe:
+    """The recipe with every setting of its family written out. Raises NotFoundError, FormatError."""
+    model = settings(engine(recipe.family).Model, recipe)
+    return recipe.model_copy(update={"model": {"family": recipe.family, **model.model_dump(mode="json")}})
 
 
 def load(checkpoint: Path, device: str = "auto") -> Any:

@@ -64,7 +64,9 @@ class Augment(Strict):
 class Train(Strict):
     """The optimization itself."""
 
-    patch: Patch = Field((64, 64, 64), description="zyx in voxels; inference uses the same")
+    patch: Patch | None = Field(
+        (64, 64, 64), description="zyx in voxels; inference uses the same. null: the family's planner chooses"
+    )
     batch_size: Positive = 8
     epochs: Positive = 100
     steps_per_epoch: Positive = 100
@@ -84,8 +86,10 @@ class Inference(Strict):
 
     overlap: float = Field(0.25, ge=0, lt=1, description="of neighboring windows, as a fraction")
     batch_size: Positive = 4
-    tta: Literal[1, 2, 4, 8] = Field(
-        1, description="orientations that are averaged: 2 half turn about z, 4 in-plane flips, 8 all flips"
+    tta: Literal[1, 2, 4, 8, 16, "turns"] = Field(
+        1,
+        description="orientations that are averaged: 2 half turn about z, 4 in-plane flips, 8 all flips, 16 all flips "
+        "and quarter turns about z; turns: the four quarter turns, which keep the hand",
     )
 
 

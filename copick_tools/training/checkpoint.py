@@ -23,7 +23,12 @@ FORMAT = "popsicle-checkpoint-1"
 
 
 class Card(BaseModel):
-    """What a checkpoint says of itself. voxel_spacing: angstrom. normalize: percent clipped of the intensities."""
+    """What a checkpoint says of itself. voxel_spacing: angstrom. normalize: percent clipped of the intensities.
+
+    channels: names of the objects that channels 1, 2, … stand for; empty: the task's targets by label. plan: JSON of a
+    family that plans its network from the data: at least ``patch`` (zyx), the rest is the family's own. origin: the tool
+    that trained it, where that was another.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -34,6 +39,21 @@ class Card(BaseModel):
     version: str = __version__
     step: int = 0
     score: float | None = None
+    channels: tuple[str, ...] = ()
+    plan: dict[str, Any] | None = None
+    origin: str | None = None
+
+    @property
+    def objects(self) -> dict[str, int]:
+        """Name -> label, in the order of the channels from 1."""
+        labels = {entry.name: entry.label for entry in self.task.targets}
+        return {name: labels[name] for name in self.channels} if self.channels else labels
+
+    @property
+    def patch(self) -> tuple[int, int, int]:
+        """zyx of the training patches, which is that of the windows of inference."""
+        z, y, x = self.plan["patch"] if self.plan else self.recipe.train.patch or ()
+        return int(z), int(y), int(x)
 
 
 def save(path: Path, card: Card, tensors: dict[str, Any]) -> None:

@@ -22,9 +22,15 @@ from copick_tools.training.validation import validation_score
 
 def check_patch(recipe: Recipe, multiple: int) -> None:
     """Raise UsageError unless the patch is a multiple of what the network's strides ask for."""
-    if any(side % multiple for side in recipe.train.patch):
+    patch = recipe.train.patch
+    if patch is None:
+        raise UsageError(f"{recipe.family} plans no patch of its own", "give one: -s train.patch=[64,64,64]")
+    if any(side % multiple for side in patch):
+        below, above = ([max(multiple, side // multiple * multiple + more) for side in patch] for more in (0, multiple))
+        above = [side if side % multiple == 0 else up for side, up in zip(patch, above)]
         raise UsageError(
-            f"train.patch {list(recipe.train.patch)} doesn't fit the network", f"each side is a multiple of {multiple}"
+            f"train.patch {list(patch)} doesn't fit the network: each side has to be a multiple of {multiple}",
+            f"the nearest are {below} and {above}",
         )
 
 
@@ -55,7 +61,7 @@ def train(
 def load(build: Callable[[Recipe, int], torch.nn.Module], path: Path, device: str) -> Tiled:
     """The predictor of a checkpoint. Raises FormatError when its weights don't fit its recipe."""
     card, tensors = checkpoint.read(path)
-    network = build(card.recipe, len(card.task.targets) + 1)
+    network = build(card.recipe, len(card.objects) + 1)
     try:
         network.load_state_dict(tensors["ema"] if "ema" in tensors else tensors["network"])
     except (RuntimeError, KeyError) as error:
@@ -69,10 +75,10 @@ def predictor(network: torch.nn.Module, card: checkpoint.Card, device: torch.dev
     recipe = card.recipe
     return Tiled(
         network=network,
-        objects={entry.name: entry.label for entry in card.task.targets},
+        objects=card.objects,
         voxel_spacing=card.voxel_spacing,
         normalize=card.normalize,
-        patch=recipe.train.patch,
+        patch=card.patch,
         overlap=recipe.inference.overlap,
         batch_size=recipe.inference.batch_size,
         device=device,
