@@ -13,12 +13,33 @@ from torch.nn.functional import group_norm, instance_norm
 from torch.overrides import TorchFunctionMode
 
 from copick_tools.inference.device import autocast
+from copick_tools.recipes.recipe import Tta
 
 Corner = tuple[int, int]
-FLIPS: tuple[tuple[int, ...], ...] = ((), (3, 4), (3,), (4,), (2,), (2, 3, 4), (2, 3), (2, 4))
+PLANE = (3, 4)
+FLIPS: tuple[tuple[int, ...], ...] = ((), PLANE, (3,), (4,), (2,), (2, 3, 4), (2, 3), (2, 4))
 """Axes of (B, C, z, y, x). The first 2: nothing and the half turn about z; the first 4: in the plane; 8: all.
 
 A flip along one axis, or all three, changes the hand of what is seen; two flips are a half turn and don't."""
+Orientation = tuple[int, tuple[int, ...]]
+"""Quarter turns about z, then flipped axes."""
+ORIENTATIONS: dict[Tta, tuple[Orientation, ...]] = {
+    **{count: tuple((0, axes) for axes in FLIPS[:count]) for count in (1, 2, 4, 8)},
+    16: tuple((turns, axes) for turns in (0, 1) for axes in FLIPS),
+    "turns": tuple((turns, ()) for turns in range(4)),
+}
+
+
+def turned(windows: torch.Tensor, orientation: Orientation) -> torch.Tensor:
+    """(B, C, z, y, x), seen from elsewhere."""
+    turns, axes = orientation
+    return windows.rot90(turns, PLANE).flip(axes) if turns else windows.flip(axes)
+
+
+def turned_back(found: torch.Tensor, orientation: Orientation) -> torch.Tensor:
+    """The inverse of `turned`."""
+    turns, axes = orientation
+    return found.flip(axes).rot90(-turns, PLANE) if turns else found.flip(axes)
 
 
 class ChannelsLastNorm(TorchFunctionMode):
@@ -59,18 +80,20 @@ def channels_last_norm(
 class Forward:
     """Runs windows of one size through a network.
 
-    batch: windows at a time; halved when the device runs out of memory. tta: orientations, 1, 2, 4 or 8. fixed: whether
-    every batch is filled up, for a compiled network is compiled anew for each size.
+    batch: windows at a time; halved when the device runs out of memory. tta: a key of `ORIENTATIONS`. fixed: whether
+    every batch is filled up, for a compiled network is compiled anew for each size. of_logits: average logits over the
+    orientations, as nnU-Net does, not probabilities.
     """
 
-    def __init__(self, network: torch.nn.Module, device: torch.device, mixed: bool, batch: int, tta: int) -> None:
-        self.network, self.device, self.mixed, self.batch, self.tta = network, device, mixed, batch, tta
-        self.fixed = False
+    def __init__(self, network: torch.nn.Module, device: torch.device, mixed: bool, batch: int, tta: Tta) -> None:
+        self.network, self.device, self.mixed, self.batch = network, device, mixed, batch
+        self.orientations = ORIENTATIONS[tta]
+        self.fixed, self.of_logits = False, False
 
     @property
     def logits(self) -> bool:
         """Whether logits come out; else probabilities, summed over the orientations."""
-        return self.tta == 1
+        return self.of_logits or len(self.orientations) == 1
 
     def __call__(self, windows: Iterator[tuple[Corner, torch.Tensor]]) -> Iterator[tuple[Corner, torch.Tensor]]:
         """(corner, (z, y, x) float32) to (corner, (C, z, y, x))."""
@@ -103,13 +126,14 @@ class Forward:
         return None
 
     def _averaged(self, inputs: torch.Tensor) -> torch.Tensor:
-        if self.logits:
+        if len(self.orientations) == 1:
             return self._run(inputs)
         total = torch.zeros(())
-        for axes in FLIPS[: self.tta]:
-            probabilities = self._run(inputs.flip(axes)).float().softmax(dim=1).flip(axes)
-            total = total.add_(probabilities) if axes else probabilities
-        return total
+        for number, orientation in enumerate(self.orientations):
+            logits = self._run(turned(inputs, orientation)).float()
+            found = turned_back(logits if self.of_logits else logits.softmax(dim=1), orientation)
+            total = total.add_(found) if number else found
+        return total.div_(len(self.orientations)) if self.of_logits else total
 
     def _run(self, inputs: torch.Tensor) -> torch.Tensor:
         with ExitStack() as settings:

@@ -1,20 +1,24 @@
-"""Where sliding windows go and how much each of their voxels counts: MONAI's positions and weights."""
+"""Where sliding windows go and how much each of their voxels counts: by MONAI's rules, or by nnU-Net's."""
 
 from __future__ import annotations
 
+import math
 from bisect import bisect_right
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import product
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import torch
 from monai.data.utils import compute_importance_map, dense_patch_slices
+from scipy.ndimage import gaussian_filter1d
 
 if TYPE_CHECKING:
     from copick_tools.volumes.sample import Sample
 
 Shape = tuple[int, int, int]
+Rules = Literal["monai", "nnunet"]
 CELL = 16  # voxels along y and x: where the sample begins and ends is asked for columns of this size
 
 
@@ -26,13 +30,18 @@ class Row:
     corners: list[tuple[int, int]]
 
 
-def starts(length: int, window: int, overlap: float) -> list[int]:
-    """First voxel of each window along one axis: at a fixed distance, the last moved back to the end.
+def starts(length: int, window: int, overlap: float, rules: Rules = "monai") -> list[int]:
+    """First voxel of each window along one axis.
 
+    monai: at a fixed distance, the last moved back to the end. nnunet: as few as there, but spread evenly.
     overlap: fraction of the window that neighbors share at least.
     """
     if not 0 <= overlap < 1:
         raise ValueError(f"Expected argument `overlap` to be in [0, 1), but got {overlap}")
+    if rules == "nnunet":
+        room = max(0, length - window)
+        steps = math.ceil(room / (window * (1 - overlap)))
+        return [round(room / max(1, steps) * step) for step in range(steps + 1)]
     interval = max(1, int(window * (1 - overlap)))
     return [int(part.start) for (part,) in dense_patch_slices((max(length, window),), (window,), (interval,))]
 
@@ -43,14 +52,22 @@ def together(length: int, window: int, overlap: float) -> int:
     return max(bisect_right(first, start) - bisect_right(first, start - window) for start in first)
 
 
-def weights(patch: Shape) -> torch.Tensor:
-    """Weights of the voxels of a window, zyx float32: a gaussian (sigma an eighth of the window), at least 1/1000."""
-    return compute_importance_map(patch, mode="gaussian", sigma_scale=0.125)
+@lru_cache(maxsize=4)
+def weights(patch: Shape, rules: Rules = "monai") -> torch.Tensor:
+    """Weights of the voxels of a window, zyx float32: a gaussian (sigma an eighth of the window).
+
+    monai: at least 1/1000. nnunet: around the voxel at half the length, down to 4e-11 in the corners.
+    """
+    if rules == "monai":
+        return compute_importance_map(patch, mode="gaussian", sigma_scale=0.125)
+    axes = [gaussian_filter1d(np.eye(1, side, side // 2)[0], side / 8, mode="constant") for side in patch]
+    z, y, x = (axis / axis.max() for axis in axes)
+    return torch.from_numpy((z[:, None, None] * y[:, None] * x).astype(np.float32))
 
 
-def rows(shape: Shape, patch: Shape, overlap: float, sample: Sample | None) -> list[Row]:
+def rows(shape: Shape, patch: Shape, overlap: float, sample: Sample | None, rules: Rules = "monai") -> list[Row]:
     """All rows of windows, from z = 0 up, less the windows that lie wholly outside the sample."""
-    first = [starts(length, side, overlap) for length, side in zip(shape, patch)]
+    first = [starts(length, side, overlap, rules) for length, side in zip(shape, patch)]
     corners = list(product(first[1], first[2]))
     if sample is None:
         return [Row(z, corners) for z in first[0]]

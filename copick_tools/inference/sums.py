@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import torch
 
-from copick_tools.inference.grid import Inside, Row, Shape, together, weights
+from copick_tools.inference.grid import Inside, Row, Rules, Shape, together, weights
 
 AT_ONCE = {"cpu": 8}  # slices of a window that are added together: they stay in a processor's cache
 SLICES = {"cpu": 4}  # handed out at a time
@@ -28,14 +28,24 @@ def kind_of_sums(shape: Shape, patch: Shape, overlap: float) -> torch.dtype:
 class Sums:
     """Weighted probabilities of the objects, (objects, z, y, x), for the slices that the current row of windows covers.
 
-    The background isn't summed: it is what the objects leave. shape: zyx of the volume. kind: of the sums.
+    The background isn't summed: it is what the objects leave. By nnU-Net's rules the sums are of logits, less those of the
+    background, and become probabilities when they are handed out. shape, patch: zyx of the volume and of a window. kind: of
+    the sums.
     """
 
     def __init__(
-        self, objects: int, shape: Shape, patch: Shape, device: torch.device, kind: torch.dtype, inside: Inside | None
+        self,
+        objects: int,
+        sides: tuple[Shape, Shape],
+        device: torch.device,
+        kind: torch.dtype,
+        inside: Inside | None,
+        rules: Rules = "monai",
     ) -> None:
+        shape, patch = sides
         self.shape, self.patch, self.device, self.inside = shape, patch, device, inside
-        self.weights, self.least = weights(patch).to(device), float(weights(patch).min())
+        self.of_logits = rules == "nnunet"
+        self.weights, self.least = weights(patch, rules).to(device), float(weights(patch, rules).min())
         padded = (patch[0], max(shape[1], patch[1]), max(shape[2], patch[2]))
         self.total = torch.zeros((objects, *padded), dtype=kind, device=device)
         self.rows: list[Row] = []  # that cover slices from z on
@@ -60,16 +70,25 @@ class Sums:
             depth = some.stop - z
             values, sums = self._values[:, :depth], self._sums[:, :depth]
             values.copy_(found[:, some])
-            if logits:
-                values.sub_(values.amax(dim=0)).exp_()
-            factor = values.sum(dim=0)
-            self._check += factor.sum()
-            torch.div(self.weights[some], factor, out=factor)
+            if self.of_logits:
+                values[1:] -= values[0]
+                self._check += values[1:].sum()
+                factor = self.weights[some]
+            else:
+                factor = self._shares(values, some, logits)
             place = self.total[:, some, y : y + self.patch[1], x : x + self.patch[2]]
             if place.dtype == torch.float32:
                 place.addcmul_(values[1:], factor)
             else:
                 place.copy_(sums.copy_(place).addcmul_(values[1:], factor))
+
+    def _shares(self, values: torch.Tensor, some: slice, logits: bool) -> torch.Tensor:
+        """What to multiply ``values`` with, so that they are probabilities times their weights."""
+        if logits:
+            values.sub_(values.amax(dim=0)).exp_()
+        factor = values.sum(dim=0)
+        self._check += factor.sum()
+        return torch.div(self.weights[some], factor, out=factor)
 
     @property
     def finite(self) -> bool:
@@ -94,7 +113,10 @@ class Sums:
         objects, background = out[1:], out[0]
         if any(row.z + self.patch[0] > first for row in self.rows):
             objects.copy_(self.total[:, first - self.z : last - self.z, : self.shape[1], : self.shape[2]])
-            objects.div_(self._counts(first, last)).clamp_(max=1)
+            objects.div_(self._counts(first, last))
+            if self.of_logits:
+                _softmax(objects)
+            objects.clamp_(max=1)
             if self.inside is not None:
                 objects *= torch.from_numpy(self.inside.mask(first, last)).to(self.device)
             torch.sum(objects, dim=0, out=background)
@@ -125,3 +147,10 @@ class Sums:
         if held:
             self.total[:, kept:] = 0
         self.z = end
+
+
+def _softmax(values: torch.Tensor) -> None:
+    """Logits (objects, z, y, x) relative to the background's to probabilities, in place."""
+    most = values.amax(dim=0).clamp_(min=0)
+    values.sub_(most).exp_()
+    values.div_(values.sum(dim=0).add_(most.neg_().exp_()))

@@ -12,11 +12,13 @@ import torch
 
 from copick_tools.inference.ahead import ahead
 from copick_tools.inference.device import home_of_sums, placed, to_host, tuned
-from copick_tools.inference.forward import FLIPS, Forward
-from copick_tools.inference.grid import Inside, Shape, rows
+from copick_tools.inference.forward import ORIENTATIONS, Forward
+from copick_tools.inference.framing import Frame
+from copick_tools.inference.grid import Inside, Rules, Shape, rows
 from copick_tools.inference.planes import Planes, reflected
 from copick_tools.inference.sums import Sums, kind_of_sums
-from copick_tools.volumes.normalize import Volume, intensity
+from copick_tools.recipes.recipe import Tta
+from copick_tools.volumes.normalize import Intensity, Volume, intensity
 
 if TYPE_CHECKING:
     from copick_tools.volumes.sample import Sample
@@ -47,15 +49,17 @@ class Predictor(Protocol):
 
 @dataclass
 class Tiled:
-    """The predictor of patch networks: overlapping windows of probabilities, blended with gaussian weights.
+    """The predictor of patch networks: overlapping windows, blended with gaussian weights.
 
-    Equals MONAI's SlidingWindowInferer around a network that ends in a softmax, but for volumes thinner than a window: they
-    are reflected at their end, where MONAI puts zeros on both sides.
+    rules: monai or nnunet. The first equals MONAI's SlidingWindowInferer around a network that ends in a softmax, but for volumes thinner than a window: they
+    are reflected at their end, where MONAI puts zeros on both sides. The second does what nnU-Net's predictor does: windows
+    are spread evenly, logits are averaged and not probabilities, and see `framing`; ``normalize`` has no meaning then.
 
     network: maps (B, 1, z, y, x) to logits (B, C, z, y, x). patch: zyx of the window, that of training. batch_size: windows
     at a time on a GPU; a CPU is faster with one. bf16: mixed precision. tta: orientations that are averaged: 2, the half turn
-    about z too; 4, flips in the plane; 8, all flips. Single flips change the hand of what is seen: not for networks that
-    learned it. compile: compile the network first, which takes a minute and pays on a GPU. sums: auto, see `kind_of_sums`.
+    about z too; 4, flips in the plane; 8, all flips; 16, with quarter turns about z; turns, those alone. Single flips change
+    the hand of what is seen: not for networks that learned it. Quarter turns need windows that are square in the plane.
+    compile: compile the network first, which takes a minute and pays on a GPU. sums: auto, see `kind_of_sums`.
     """
 
     network: torch.nn.Module
@@ -67,14 +71,17 @@ class Tiled:
     batch_size: int
     device: torch.device = torch.device("cpu")
     bf16: bool = False
-    tta: int = 1
+    tta: Tta = 1
     compile: bool = False
     sums: Literal["auto", "float16", "float32"] = "auto"
+    rules: Rules = "monai"
     _compiled: torch.nn.Module | None = field(default=None, init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        if self.tta not in (1, 2, 4, len(FLIPS)):
-            raise ValueError(f"Expected argument `tta` to be 1, 2, 4 or 8, but got {self.tta}")
+        if self.tta not in ORIENTATIONS:
+            raise ValueError(f"Expected argument `tta` to be 1, 2, 4, 8, 16 or turns, but got {self.tta}")
+        if self.tta in (16, "turns") and self.patch[1] != self.patch[2]:
+            raise ValueError(f"quarter turns need windows that are square in the plane, and these are {self.patch}")
 
     @torch.inference_mode()
     def slabs(self, volume: Volume, sample: Sample | None = None) -> Slabs:
@@ -104,15 +111,22 @@ class Tiled:
     @torch.inference_mode()
     def stitched(self, volume: Volume, sample: Sample | None = None) -> Iterator[tuple[int, torch.Tensor]]:
         """As `slabs`, but float32 tensors where the sums are; each holds until the next is asked for."""
+        if self.rules == "nnunet":
+            frame = Frame.around(volume, self.patch)
+            inner = self._stitched(frame, frame.statistics, frame.sample(sample) if sample is not None else None)
+            yield from frame.unframed(inner)
+        else:
+            yield from self._stitched(volume, intensity(volume, self.normalize), sample)
+
+    def _stitched(
+        self, volume: Volume, statistics: Intensity, sample: Sample | None
+    ) -> Iterator[tuple[int, torch.Tensor]]:
         depth, height, width = volume.shape
         shape = (depth, height, width)
-        kind = kind_of_sums(shape, self.patch, self.overlap) if self.sums == "auto" else getattr(torch, self.sums)
-        inside = Inside(sample, shape) if sample is not None else None
-        planes = Planes(volume, self.patch, intensity(volume, self.normalize), self.device)
-        home = home_of_sums(self.device, Sums.size(len(self.objects), shape, self.patch, kind))
-        sums = Sums(len(self.objects), shape, self.patch, home, kind, inside)
+        wanted = rows(shape, self.patch, self.overlap, sample, self.rules)
+        sums = self._sums(shape, Inside(sample, shape) if sample is not None else None)
+        planes = Planes(volume, self.patch, statistics, self.device)
         forward = self._forward()
-        wanted = rows(shape, self.patch, self.overlap, sample)
         reading = ahead(planes.read([row for row in wanted if row.corners]))
         with tuned(self.device), closing(reading) as pieces:
             for row, end in zip(wanted, [*(row.z for row in wanted[1:]), depth]):
@@ -122,6 +136,12 @@ class Tiled:
                 if not sums.finite:
                     raise ValueError(self._not_finite())
                 yield from sums.finish(row, end)
+
+    def _sums(self, shape: Shape, inside: Inside | None) -> Sums:
+        kind = getattr(torch, self.sums, None) or kind_of_sums(shape, self.patch, self.overlap)
+        kind = torch.float32 if self.rules == "nnunet" else kind  # its weights are too small for half precision
+        home = home_of_sums(self.device, Sums.size(len(self.objects), shape, self.patch, kind))
+        return Sums(len(self.objects), (shape, self.patch), home, kind, inside, self.rules)
 
     def _not_finite(self) -> str:
         said = "the network's output isn't finite: are its weights damaged"
@@ -141,7 +161,7 @@ class Tiled:
             network = self._compiled
         batch = 1 if self.device.type == "cpu" else self.batch_size
         forward = Forward(network, self.device, self.bf16, batch, self.tta)
-        forward.fixed = self.compile
+        forward.fixed, forward.of_logits = self.compile, self.rules == "nnunet"
         return forward
 
 

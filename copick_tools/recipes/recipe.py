@@ -12,6 +12,7 @@ Fraction = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[int, Field(ge=1)]
 IGNORED = 255  # label of voxels that nobody annotated
 Patch = tuple[Positive, Positive, Positive]
+Tta = Literal[1, 2, 4, 8, 16, "turns"]
 
 
 class Target(Strict):
@@ -86,7 +87,7 @@ class Inference(Strict):
 
     overlap: float = Field(0.25, ge=0, lt=1, description="of neighboring windows, as a fraction")
     batch_size: Positive = 4
-    tta: Literal[1, 2, 4, 8, 16, "turns"] = Field(
+    tta: Tta = Field(
         1,
         description="orientations that are averaged: 2 half turn about z, 4 in-plane flips, 8 all flips, 16 all flips "
         "and quarter turns about z; turns: the four quarter turns, which keep the hand",

@@ -34,7 +34,7 @@ class Intensity(NamedTuple):
 def intensity(volume: Volume, clip: float, samples: int = 2_000_000) -> Intensity:
     """Statistics of a zyx volume, read slab by slab, the percentiles from about ``samples`` evenly spaced voxels.
 
-    clip: percent that is cut off at either end (gold beads, edges).
+    clip: percent that is cut off at either end (gold beads, edges); 0: none, and all voxels count.
 
     Raises ValueError when a voxel isn't finite or all are equal.
 
@@ -43,7 +43,8 @@ def intensity(volume: Volume, clip: float, samples: int = 2_000_000) -> Intensit
     3.5
     """
     depth = volume.shape[0]
-    step = max(1, round(float(np.prod(volume.shape) / samples) ** (1 / 3)))
+    step = max(1, round(float(np.prod(volume.shape) / samples) ** (1 / 3))) if clip else 1
+    whole = _Sums()
     picked = []
     for z0 in range(0, depth, SLICES):
         slab = np.asarray(volume[z0 : z0 + SLICES, :, :], dtype=np.float32)
@@ -51,7 +52,12 @@ def intensity(volume: Volume, clip: float, samples: int = 2_000_000) -> Intensit
             raise ValueError(
                 f"{int((~np.isfinite(slab)).sum())} voxels in slices {z0} to {z0 + len(slab) - 1} aren't finite"
             )
-        picked.append(slab[(-z0) % step :: step, ::step, ::step].ravel())
+        if clip:
+            picked.append(slab[(-z0) % step :: step, ::step, ::step].ravel())
+        else:
+            whole.add(slab)
+    if not clip:
+        return whole.intensity()
     values = np.concatenate(picked).astype(float)
     low, high = np.percentile(values, [clip, 100 - clip])
     clipped = np.clip(values, low, high)
@@ -60,6 +66,28 @@ def intensity(volume: Volume, clip: float, samples: int = 2_000_000) -> Intensit
             f"all voxels are {values[0]:g}" if values.min() == values.max() else "nearly all voxels are equal"
         )
     return Intensity(float(low), float(high), float(clipped.mean()), float(clipped.std()))
+
+
+class _Sums:
+    """Mean and deviation of all voxels, slab by slab, without the cancellation of a sum of squares."""
+
+    def __init__(self) -> None:
+        self.count, self.mean, self.squares = 0, 0.0, 0.0
+        self.low, self.high = np.inf, -np.inf
+
+    def add(self, slab: Floats) -> None:
+        count, mean = slab.size, float(slab.mean(dtype=float))
+        squares = float(np.square(slab - np.float32(mean)).sum(dtype=float))
+        off, total = mean - self.mean, self.count + count
+        self.squares += squares + off * off * self.count * count / total
+        self.mean += off * count / total
+        self.count = total
+        self.low, self.high = min(self.low, float(slab.min())), max(self.high, float(slab.max()))
+
+    def intensity(self) -> Intensity:
+        if not self.low < self.high:
+            raise ValueError(f"all voxels are {self.low:g}")
+        return Intensity(self.low, self.high, self.mean, float(np.sqrt(self.squares / self.count)))
 
 
 def normalize(block: Floats, statistics: Intensity) -> Floats:

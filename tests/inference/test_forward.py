@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 import torch
-from inference.tiled import Local, noise
+from inference.tiled import Local, noise, tiled, whole
 
 from copick_tools.inference.device import autocast, has_bf16, home_of_sums, predicts_mixed, tuned
-from copick_tools.inference.forward import ChannelsLastNorm, Forward
+from copick_tools.inference.forward import ORIENTATIONS, ChannelsLastNorm, Forward, turned, turned_back
 
 CPU = torch.device("cpu")
 
@@ -213,3 +213,22 @@ class TestTuning:
             assert not torch.backends.cudnn.benchmark
             assert torch.backends.cudnn.deterministic
         torch.backends.cudnn.deterministic = False
+
+
+@pytest.mark.parametrize("tta", [1, 2, 4, 8, 16, "turns"])
+def test_orientations_are_a_group(tta):
+    """Each once, back where it came from, and averaging over them forgets which one came in."""
+    windows = torch.from_numpy(noise((4, 6, 6)))[None, None]
+    seen = {turned(windows, one).numpy().tobytes() for one in ORIENTATIONS[tta]}
+    assert len(seen) == len(ORIENTATIONS[tta]) == {"turns": 4}.get(tta, tta)
+    for one in ORIENTATIONS[tta]:
+        assert torch.equal(turned_back(turned(windows, one), one), windows)
+        predictor = tiled(Local(), (4, 6, 6), tta=tta, sums="float32")
+        again = whole(predictor.stitched(turned(windows, one)[0, 0].numpy()))
+        expected = turned(torch.from_numpy(whole(predictor.stitched(windows[0, 0].numpy())))[None], one)[0]
+        np.testing.assert_allclose(again, expected, atol=1e-5)
+
+
+def test_quarter_turns_need_a_square():
+    with pytest.raises(ValueError, match="square in the plane"):
+        tiled(Local(), (4, 6, 8), tta="turns")
