@@ -19,21 +19,37 @@ def test_tasks(name):
         assert segmentation_uri(task.reference).kind == "multilabel"
 
 
+NNUNET = (2, "sgd", 1e-2, "poly", "dice-ce", 1000)
+TABLES = {  # 10 and 11 of the paper: batch, optimizer, rate, schedule, loss, epochs
+    "nnunet": NNUNET,
+    "nnunet-resenc": NNUNET,
+    "mednext": NNUNET,
+    "swinunetr": (16, "adamw", 1e-4, "cosine", "focal-tversky", 400),
+    "octopi": (48, "adamw", 5e-4, "cosine", "focal", 1000),
+}
+BENCHMARK = ("phantom", "motorbench", "bacterial", "yeast")
+
+
+def test_every_family_of_the_tables_has_its_recipes():
+    assert {f"{task}/{family}" for task in BENCHMARK for family in TABLES} <= set(recipe_names())
+
+
 @pytest.mark.parametrize("name", recipe_names())
 def test_recipes(name):
     recipe, (task_name, _, stem) = load_recipe(name), name.partition("/")
     assert recipe.task == task_name
-    model = registry.settings(registry.engine(recipe.family).Model, recipe)
-    assert all(side % model.multiple == 0 for side in recipe.train.patch)
+    registry.engine(recipe.family).check(registry.resolved(recipe))
     task = load_task(recipe.task)
     uri = tomogram_uri(recipe.input)
     assert uri.tomo_type in task.tomo_types
     assert task.voxel_spacing is None or uri.matches(uri.tomo_type, task.voxel_spacing)
     assert recipe.train_split in task.splits
     assert recipe.validation_split is None or recipe.validation_split in task.splits
-    if recipe.family == stem and not task.simulated:  # Table 10 of the paper
-        assert (recipe.train.batch_size, recipe.optimizer.name, recipe.optimizer.lr) == (48, "adamw", 5e-4)
-        assert (recipe.loss.name, recipe.optimizer.schedule, recipe.train.epochs) == ("focal", "cosine", 1000)
+    assert (recipe.train.patch is None) == (stem in ("nnunet", "nnunet-resenc", "mednext"))
+    if stem in TABLES and not task.simulated:
+        optimizer, train = recipe.optimizer, recipe.train
+        stated = (optimizer.name, optimizer.lr, optimizer.schedule, recipe.loss.name)
+        assert (train.batch_size, *stated, train.epochs) == TABLES[stem]
 
 
 def test_the_paper_states_these():
@@ -60,7 +76,22 @@ def test_simulated_objects_are_the_phantoms():
     ]
 
 
-def test_octopi_has_the_papers_size():
+SIZES = {  # parameters, state_dict elements; the paper's table gives the latter for nnU-Net and ResEnc
+    "nnunet": (30.79e6, 88.21e6),
+    "nnunet-resenc": (102.35e6, 383.48e6),
+    "mednext": (10.52e6, 10.52e6),
+    "swinunetr": (62_186_953, 63_128_145),
+    "octopi": (3_259_333, 3_259_333),
+    "deepfinder": (903_159, 903_159),
+    "deepetpicker": (2_429_995, 2_432_392),
+}
+
+
+@pytest.mark.parametrize("family", registry.FAMILIES)
+def test_families_have_the_papers_sizes(family):
     from copick_tools.engines.describe import describe
 
-    assert describe("octopi").parameters == 3_259_333
+    found = describe(family)
+    assert found.outputs == 7
+    for count, stated in zip((found.parameters, found.state_dict_elements), SIZES[family]):
+        assert count == stated if isinstance(stated, int) else abs(count - stated) < 5e3

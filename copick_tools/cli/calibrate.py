@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 @click.command(cls=Command, sections=predicting.SECTIONS)
-@click.argument("checkpoint", type=click.Path(path_type=Path))
+@click.argument("checkpoints", nargs=-1, required=True, metavar="CHECKPOINT...", type=click.Path(path_type=Path))
 @options.config
 @click.option("-i", "--input", "tomogram", metavar="TOMOGRAM", required=True, help="For example wbp@10.012.")
 @click.option("--reference", multiple=True, metavar="PICKS", help="The truth; repeat for more. [default: the task's]")
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 @options.overwrite
 @options.as_json
 def calibrate(
-    checkpoint: Path,
+    checkpoints: tuple[Path, ...],
     config: Path,
     tomogram: str,
     reference: tuple[str, ...],
@@ -51,7 +51,8 @@ def calibrate(
 
     \b
     Writes thresholds.yaml beside CHECKPOINT; localize uses it from then on. One set of thresholds for the task's beta,
-    one for beta 1, which plain files use. The score is cross-validated.
+    one for beta 1, which plain files use. The score is cross-validated. For several checkpoints, whose probabilities are
+    averaged, --out says where they go, and localize takes them by --thresholds.
     Example: popsicle calibrate best.ckpt -i wbp@10.012 --split val
     See also: popsicle localize, popsicle evaluate
     """
@@ -62,11 +63,13 @@ def calibrate(
     truth = tuple(uris.picks_uri(text) for text in reference)
     project = open_project(config)
     from copick_tools.workflows import calibrate as workflow
+    from copick_tools.workflows.adopt import own_checkpoints
     from copick_tools.workflows.predict import NONE, Model, Options
 
     asked = workflow.Calibrating(source, truth, given["beta"], given["method"], given["calibration"], split)
     tiling = predicting.take_options({key: given[key] for key in predicting.TILING}).tiling
-    model = Model.open(checkpoint, device, Options(tiling=tiling, thresholds=NONE))
+    checkpoint, *others = own_checkpoints(checkpoints)
+    model = Model.open(checkpoint, device, Options(tiling=tiling, thresholds=NONE, others=tuple(others)))
     plan = workflow.plan_calibration(model, checkpoint, project, run_names, asked, out)
     finished = None if overwrite else workflow.finished(plan)
     if finished is not None:

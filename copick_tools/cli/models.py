@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import click
 
 from copick_tools.cli import options, output
@@ -25,22 +27,87 @@ def list_models(as_json: bool) -> None:
         output.document([entry.model_dump(mode="json") for entry in found])
         return
     rows = [
-        [m.family, f"{m.parameters / 1e6:.2f}M" if m.parameters else "-", m.extra or "-", m.license, m.title]
+        [m.family, _millions(m.parameters), _millions(m.state_dict_elements), m.extra or "-", m.license, m.title]
         for m in found
     ]
-    output.table(rows, ["family", "parameters", "extra", "license", "title"])
+    output.table(rows, ["family", "parameters", "state_dict", "extra", "license", "title"])
+    for hint in dict.fromkeys(m.missing for m in found if m.missing):
+        output.note(f"not installed: {hint}")
+
+
+def _millions(count: int | None) -> str:
+    return f"{count / 1e6:.2f}M" if count else "-"
 
 
 @models.command(name="show", cls=Command)
 @click.argument("family")
 @options.as_json
 def show_model(family: str, as_json: bool) -> None:
-    """Show FAMILY: a shipped one, or the module path of your own."""
-    from copick_tools.engines.describe import describe
+    """Show FAMILY: a shipped one, the module path of your own, or what a checkpoint or an experiment folder holds.
+
+    \b
+    parameters are what is trained; state_dict_elements what summing a checkpoint's tensors gives: shared ones count twice.
+    Example: popsicle models show nnunet
+    """
+    from pathlib import Path
+
+    from copick_tools.engines.describe import describe, describe_checkpoint
     from copick_tools.recipes.load import dump_yaml
 
-    found = describe(family)
+    path = Path(family)
+    if path.is_dir() and (path / "best.ckpt").is_file():
+        path = path / "best.ckpt"
+    found = describe_checkpoint(path) if path.is_file() else describe(family)
     if as_json:
         output.document(found)
     else:
         output.result(dump_yaml(found).rstrip())
+
+
+@models.command(name="convert", cls=Command)
+@click.argument("path", type=click.Path(path_type=Path))
+@click.option(
+    "--out", type=click.Path(path_type=Path), required=True, help="Checkpoint to write, for example best.ckpt."
+)
+@click.option("--task", metavar="TASK", help="Whose objects the model knows. [default: those of the project -c]")
+@options.config_or_files
+@click.option("--voxel-spacing", type=float, help="Angstrom, of the training data, where PATH doesn't say it.")
+@click.option(
+    "--radius-fraction", type=float, help="Of the balls it was trained on. [default: Octopi 0.7, else the recipe's]"
+)
+@options.overwrite
+@options.as_json
+def convert_model(
+    path: Path,
+    out: Path,
+    task: str | None,
+    config: Path | None,
+    voxel_spacing: float | None,
+    radius_fraction: float | None,
+    overwrite: bool,
+    as_json: bool,
+) -> None:
+    """Make a checkpoint of PATH: a training folder of Octopi, a results folder of nnU-Net, or weights of theirs.
+
+    \b
+    popsicle models convert results/ --task phantom --out best.ckpt
+    popsicle models convert nnUNetTrainer__nnUNetPlans__3d_fullres -c copick.json --voxel-spacing 10.012 --out best.ckpt
+    Of several folds of nnU-Net each becomes a checkpoint, named for its fold; localize and segment average them.
+    No code in the files of PATH is run.
+    See also: popsicle localize, popsicle segment, popsicle calibrate
+    """
+    from copick_tools.data.project import open_project
+    from copick_tools.workflows import adopt
+
+    project = None if task or config is None else open_project(config)
+    said = adopt.stated(task, project, voxel_spacing=voxel_spacing, radius_fraction=radius_fraction)
+    found = adopt.convert(path, out, said, overwrite)
+    if not found.converted:
+        output.note(f"{', '.join(found.checkpoints)} was there already; --overwrite converts again")
+    if as_json:
+        output.document(found)
+        return
+    for file in found.checkpoints:
+        output.result(file)
+    objects = ", ".join(f"{name} ({label})" for name, label in found.objects.items())
+    output.note(f"{found.family} of {found.origin}: {objects}; {found.voxel_spacing:g} A, windows of {found.patch}")

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
@@ -22,6 +23,7 @@ SECTIONS = {
     ),
     "Where picks may lie": ("border", "exclude", "exclude_distance", "sample", "sample_margin"),
     "How it is computed": ("overlap", "tta", "batch_size", "compile", "device", "workers"),
+    "Models of other tools": ("task",),
 }
 TILING = ("overlap", "tta", "batch_size", "compile")
 PICK = ("method", "threshold", "min_score", "min_volume", "max_volume", "merge", "smoothing")
@@ -43,8 +45,9 @@ overlap = click.option(
 )
 tta = click.option(
     "--tta",
-    type=click.Choice(["1", "2", "4", "8"]),
-    help="Orientations that are averaged: 2 half turn about z, 4 in-plane flips, 8 all flips. [default: the recipe's]",
+    type=click.Choice(["1", "2", "4", "8", "16", "turns"]),
+    help="Orientations that are averaged: 2 half turn about z, 4 in-plane flips, 8 all flips, 16 those and quarter turns; "
+    "turns: quarter turns alone, which keep the hand. [default: the recipe's]",
 )
 batch_size = click.option("--batch-size", type=click.IntRange(1), help="Windows at a time. [default: the recipe's]")
 compile_ = click.option("--compile", "compile", is_flag=True, default=None, help="Use torch.compile (CUDA).")
@@ -99,13 +102,31 @@ where = _together(border, exclude, exclude_distance)
 sampling = _together(sample, sample_margin)
 
 
+task = click.option(
+    "--task", metavar="TASK", help="Whose objects a model of Octopi or nnU-Net knows. [default: the project's objects]"
+)
+
+
+def models_and_files(paths: Sequence[Path]) -> tuple[tuple[Path, ...], tuple[Path, ...]]:
+    """What follows a command, told apart: checkpoints (or folders of models) first, then tomograms."""
+    from copick_tools.data.files import is_volume
+
+    first = next((number for number, path in enumerate(paths) if number and _is_file(path, is_volume)), len(paths))
+    return tuple(paths[:first]), tuple(paths[first:])
+
+
+def _is_file(path: Path, is_volume: Callable[[Path], bool]) -> bool:
+    """Whether it can't be meant as a model."""
+    return is_volume(path) or not (path.is_dir() or path.suffix in (".ckpt", ".pth", ".pt"))
+
+
 def take_options(given: dict[str, Any], plain: bool = False) -> Options:
     """What was given of tiling, picking and learned thresholds. plain: the tomograms are files."""
     from copick_tools.workflows.predict import Options
 
     tiling = {key: given[key] for key in TILING if given.get(key) is not None}
     if "tta" in tiling:
-        tiling["tta"] = int(tiling["tta"])
+        tiling["tta"] = int(tiling["tta"]) if tiling["tta"].isdigit() else tiling["tta"]
     pick = {key: given[key] for key in PICK if given.get(key) is not None}
     return Options(pick, tiling, given.get("beta"), given.get("thresholds"), plain)
 

@@ -14,7 +14,7 @@ from copick_tools.cli.walking import walk
 
 
 @click.command(cls=Command, sections=predicting.SECTIONS)
-@click.argument("checkpoint", type=click.Path(path_type=Path))
+@click.argument("checkpoints", nargs=-1, required=True, metavar="CHECKPOINT...", type=click.Path(path_type=Path))
 @options.config
 @click.option("-i", "--input", "tomogram", metavar="TOMOGRAM", required=True, help="For example wbp@10.012.")
 @click.option(
@@ -28,13 +28,14 @@ from copick_tools.cli.walking import walk
 @click.option("--threshold", type=float, help="Least probability of not being background. [default: the recipe's]")
 @predicting.sampling
 @predicting.tiling
+@predicting.task
 @options.run_names
 @options.split
 @options.devices
 @options.overwrite
 @options.as_json
 def segment(
-    checkpoint: Path,
+    checkpoints: tuple[Path, ...],
     config: Path,
     tomogram: str,
     segmentation: str,
@@ -46,10 +47,11 @@ def segment(
     as_json: bool,
     **given: Any,
 ) -> None:
-    """Label the voxels of a project's tomograms with CHECKPOINT.
+    """Label the voxels of a project's tomograms with CHECKPOINT; of several the probabilities are averaged.
 
     \b
     popsicle segment best.ckpt -c sim/copick.json -i wbp@10.012 -o "unet:unet/1?multilabel=true" --split test
+    A training folder of Octopi or nnU-Net will do in place of a checkpoint.
     See also: popsicle pick, popsicle localize
     """
     from copick_tools.data import splits, uris
@@ -58,10 +60,13 @@ def segment(
     source, target = uris.tomogram_uri(tomogram), uris.segmentation_uri(segmentation, output=True)
     project = open_project(config)
     runs = splits.runs(project, split, run_names)
+    from copick_tools.workflows.adopt import opened as adopted
     from copick_tools.workflows.predict import NONE
     from copick_tools.workflows.segment import Segmenting
     from copick_tools.workflows.segment import segment as run_segment
 
     chosen = replace(predicting.take_options({**given, "threshold": threshold}), thresholds=NONE)
-    task = Segmenting(checkpoint, project, source, target, chosen, overwrite, predicting.take_where(given))
-    walk(run_segment(task, runs, options.device_names(device)), runs, segmentation, as_json)
+    with adopted(checkpoints, given["task"], project, source.voxel_spacing) as (checkpoint, *others):
+        chosen = replace(chosen, others=tuple(others))
+        task = Segmenting(checkpoint, project, source, target, chosen, overwrite, predicting.take_where(given))
+        walk(run_segment(task, runs, options.device_names(device)), runs, segmentation, as_json)

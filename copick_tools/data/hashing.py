@@ -28,6 +28,11 @@ def file_hash(path: Path) -> str:
     return digest(path).sha256
 
 
+def text_hash(text: str) -> str:
+    """sha256 of a text, in hexadecimal."""
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
 def hash_begun(path: Path) -> Any:
     """The hash of a file that will be continued."""
     with path.open("rb") as file:

@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel
 
-from copick_tools.errors import NotFoundError, nearest
+from copick_tools.errors import NotFoundError, PopsicleError, nearest
 from copick_tools.recipes.load import parse
 from copick_tools.recipes.recipe import Recipe
 
@@ -89,6 +89,10 @@ FAMILIES = {
 }
 
 
+class MissingExtra(NotFoundError):
+    """A family whose packages aren't installed; the hint says how to."""
+
+
 def family(name: str) -> Family:
     """A family by name, or a module of your own by its path. Raises NotFoundError."""
     if name in FAMILIES:
@@ -99,13 +103,25 @@ def family(name: str) -> Family:
 
 
 def engine(name: str) -> ModuleType:
-    """The module of a family, imported now. Raises NotFoundError (no such family, not an engine, its extra is missing)."""
+    """The module of a family, imported now.
+
+    Raises NotFoundError (no such family, not an engine), MissingExtra, PopsicleError (a torchvision that fits no torch).
+    """
     row = family(name)
     try:
         module = importlib.import_module(row.module)
     except ModuleNotFoundError as error:
-        hint = f'pip install "copick-tools[{row.extra}]"' if row.extra else f"module {error.name} isn't installed"
-        raise NotFoundError(f"family {name} can't be loaded: no module {error.name}", hint) from error
+        message = f"family {name} can't be loaded: no module {error.name}"
+        if row.extra:
+            raise MissingExtra(message, f'pip install "copick-tools[{row.extra}]"') from error
+        raise NotFoundError(message, f"module {error.name} isn't installed") from error
+    except (RuntimeError, ImportError) as error:
+        if "torchvision" not in str(error):
+            raise
+        raise PopsicleError(
+            f"family {name} can't be loaded, for the torchvision here was built for another torch: {error}",
+            "pip uninstall torchvision, which we don't need; or install the one that belongs to this torch",
+        ) from error
     missing = [part for part in ("Model", "check", "train", "load") if not hasattr(module, part)]
     if missing:
         raise NotFoundError(f"module {row.module} is no engine: it lacks {', '.join(missing)}", "see docs/engines.md")
@@ -116,6 +132,11 @@ def settings(model: type[Settings], recipe: Recipe) -> Settings:
     """The recipe's `model:` mapping, validated. Raises FormatError."""
     values: dict[str, Any] = {key: value for key, value in recipe.model.items() if key != "family"}
     return parse(model, values, where="model")
+
+
+def multiple(recipe: Recipe) -> int:
+    """What each side of the patch has to be a multiple of, where the family says so; else 1."""
+    return int(getattr(settings(engine(recipe.family).Model, recipe), "multiple", 1))
 
 
 def resolved(recipe: Recipe) -> Recipe:

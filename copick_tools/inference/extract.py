@@ -13,7 +13,7 @@ from copick_tools.inference.ahead import ahead
 from copick_tools.inference.tiler import Predictor
 from copick_tools.recipes.recipe import Pick
 from copick_tools.volumes.blocks import OnGrid
-from copick_tools.volumes.extraction import Particle
+from copick_tools.volumes.extraction import ON_MAPS, Particle
 from copick_tools.volumes.normalize import Volume
 from copick_tools.volumes.peaks import SLOPE
 from copick_tools.volumes.probabilities import Probabilities
@@ -33,7 +33,7 @@ class Wanted:
     """What to keep of the probabilities.
 
     floor: least 1 - P(background) of a voxel. maps: labels whose own probability is kept as well where it reaches
-    map_floor, for the method `peaks`.
+    map_floor, for the methods `peaks` and `mean-pool`.
     """
 
     floor: float
@@ -43,9 +43,14 @@ class Wanted:
     @classmethod
     def for_picks(cls, settings: Mapping[str, Pick], particles: Sequence[Particle]) -> Wanted:
         """What extraction with these settings, by object, needs."""
-        peaks = {p.label: settings[p.name].threshold for p in particles if settings[p.name].method == "peaks"}
-        voxels = [settings[p.name].threshold for p in particles if settings[p.name].method != "peaks"]
-        return cls(min(voxels, default=1.0), tuple(peaks), SLOPE * min(peaks.values(), default=1.0))
+        maps, voxels = {}, []
+        for particle in particles:
+            pick = settings[particle.name]
+            if pick.method in ON_MAPS:
+                maps[particle.label] = pick.threshold * (SLOPE if pick.method == "peaks" else 1.0)
+            else:
+                voxels.append(pick.threshold)
+        return cls(min(voxels, default=1.0), tuple(maps), min(maps.values(), default=1.0))
 
     def __or__(self, other: Wanted) -> Wanted:
         """What both need."""

@@ -26,7 +26,7 @@ class Grid:
 
 def extractions(settings: Mapping[str, Pick]) -> dict[str, Extraction]:
     """How to extract each object."""
-    return {name: Extraction(s.method, s.threshold, s.merge, s.smoothing) for name, s in settings.items()}
+    return {name: Extraction(s.method, s.threshold, s.merge, s.smoothing, s.bandwidth) for name, s in settings.items()}
 
 
 def volume_fractions(found: Found, particle: Particle, voxel_spacing: float) -> Floats:

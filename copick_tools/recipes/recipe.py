@@ -94,19 +94,31 @@ class Inference(Strict):
     )
 
 
-WAY = ("method", "threshold", "smoothing", "merge")  # fields of Pick that make candidates; scores depend on them
+WAY = (
+    "method",
+    "threshold",
+    "smoothing",
+    "merge",
+    "bandwidth",
+)  # fields of Pick that make candidates; scores depend on them
 
 
 class Pick(Strict):
     """How probabilities become picks; `popsicle calibrate` finds better values for each object."""
 
-    method: Literal["components", "peaks", "watershed"] = "components"
+    method: Literal["components", "mean-pool", "mean-shift", "peaks", "watershed"] = "components"
     threshold: Fraction = Field(
         0.5,
-        description="components, watershed: a voxel belongs to its likeliest object if 1 - P(background) reaches this; "
-        "peaks: least probability of the object itself",
+        description="components, mean-shift, watershed: a voxel belongs to its likeliest object if 1 - P(background) "
+        "reaches this; mean-pool, peaks: least probability of the object itself",
     )
     smoothing: float = Field(0.25, gt=0, le=1, description="peaks: sigma, of the radius of the ball that is looked for")
+    bandwidth: float | None = Field(
+        None,
+        gt=0,
+        description="mean-shift: angstrom, within which voxels attract each other, whatever their object; null: the "
+        "radius of the largest ball that is looked for",
+    )
     min_score: Fraction = Field(0.0, description="least score of a pick")
     min_volume: float = Field(0.1, ge=0, description="least volume, as a fraction of a whole particle's")
     max_volume: float | None = Field(10.0, gt=0, description="largest volume, likewise; null: none")

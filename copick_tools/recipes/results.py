@@ -255,6 +255,18 @@ class TrainResult(Strict):
     step: int
 
 
+class ConvertResult(Strict):
+    """`models convert --json`. converted: false where the checkpoints were there."""
+
+    checkpoints: list[str]
+    converted: bool
+    origin: str | None = Field(description="the tool that trained it")
+    family: str
+    objects: dict[str, int] = Field(description="name -> label, in the order of the network's outputs")
+    voxel_spacing: float
+    patch: tuple[int, int, int]
+
+
 class ExperimentData(Strict):
     """data.json of an experiment: what it is trained on."""
 
@@ -264,11 +276,11 @@ class ExperimentData(Strict):
 
 
 class ModelCard(Strict):
-    """`models show --json`. The counts are for the default settings and ``outputs`` channels."""
+    """`models show --json`. The counts are for the default settings and ``outputs`` channels, or of a checkpoint."""
 
     family: str
     title: str
-    parameters: int | None = Field(description="null: a family of your own without `build`")
+    parameters: int | None = Field(description="null: the extra is missing, or a family of your own without `build`")
     state_dict_elements: int | None = Field(
         description="what summing a checkpoint's tensors gives; shared weights count twice"
     )
@@ -276,7 +288,12 @@ class ModelCard(Strict):
     license: str
     extra: str | None = Field(description="of pip; null: nothing to install")
     paper: str
-    settings: dict[str, Any] = Field(description="defaults of a recipe's `model:`")
+    missing: str | None = Field(None, description="what to install first")
+    patch: tuple[int, ...] | None = Field(
+        None, description="zyx of what a planner chose: for a typical tomogram, 256 x 512 x 512, or in the checkpoint"
+    )
+    checkpoint: str | None = Field(None, description="the checkpoint that is described; null: the family")
+    settings: dict[str, Any] = Field(description="defaults of a recipe's `model:`, or the checkpoint's")
     fields: dict[str, str]
     recipes: list[str]
 

@@ -119,7 +119,7 @@ class Thresholds(Strict):
     split: str | None = None
     runs: list[str]
     folds: int = Field(ge=0, description="of the cross-validation; as many as runs: each is left out once")
-    inference: dict[str, float] = Field({}, description="overlap and tta that the runs were predicted with")
+    inference: dict[str, float | str] = Field({}, description="overlap and tta that the runs were predicted with")
     asked: list[str] = Field([], description="options of the command")
     settings: list[Setting] = Field(min_length=1)
     warnings: list[str] = []

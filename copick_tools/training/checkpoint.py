@@ -57,14 +57,14 @@ class Card(BaseModel):
 
 
 def save(path: Path, card: Card, tensors: dict[str, Any]) -> None:
-    """Write a checkpoint whole or not at all."""
+    """Write a checkpoint whole or not at all; equal content gives equal bytes, whatever the name."""
     with replacing(path) as temporary:
         try:
-            torch.save({"format": FORMAT, "card": card.model_dump_json(), **tensors}, temporary)
+            with temporary.open("wb") as file:  # given a name, torch writes it into the file
+                torch.save({"format": FORMAT, "card": card.model_dump_json(), **tensors}, file)
+                os.fsync(file.fileno())
         except RuntimeError as error:  # torch's writer, when the disk is full
             raise PopsicleError(f"can't write {path}: {error}", "is the disk full?") from error
-        with temporary.open("rb") as file:
-            os.fsync(file.fileno())
 
 
 def read(path: Path, *, mapped: bool = False) -> tuple[Card, dict[str, Any]]:

@@ -62,11 +62,13 @@ class TrainingData:
         """The input of a run, as stored."""
         return read.read_tomogram(self.project, run, uris.tomogram_uri(self.recipe.input))
 
+    def shape(self, run: str) -> tuple[int, ...]:
+        """Voxels along z, y, x of a run's tomogram, on the network's grid."""
+        return self._on_grid(self.tomogram(run))[0].shape
+
     def training_run(self, run: str) -> TrainingRun:
         """Tomogram and target of a run; a run without reference picks is a negative."""
-        tomogram = self.tomogram(run)
-        volume, spacing, origin = self._on_grid(tomogram)
-        target = self._target(run, tomogram, (spacing, origin))
+        volume, target = self.tomogram_and_target(run)
         try:
             if self.recipe.train.cache:
                 whole = np.asarray(volume[:, :, :])
@@ -75,7 +77,13 @@ class TrainingData:
         except FormatError:
             raise
         except ValueError as error:
-            raise PopsicleError(f"run {run}: tomogram {tomogram.name}: {error}") from error
+            raise PopsicleError(f"run {run}: tomogram {self.tomogram(run).name}: {error}") from error
+
+    def tomogram_and_target(self, run: str) -> tuple[Volume, Source]:
+        """Both on the network's grid; the tomogram zyx, its voxels as they are stored, or resampled from those."""
+        tomogram = self.tomogram(run)
+        volume, spacing, origin = self._on_grid(tomogram)
+        return volume, self._target(run, tomogram, (spacing, origin))
 
     def validation_run(self, run: str) -> ValidationRun:
         """A held-out run with what the task scores against."""

@@ -15,6 +15,7 @@ from copick_tools.recipes.recipe import Recipe
 from copick_tools.training import checkpoint
 from copick_tools.training.data import CLIP, TrainingData
 from copick_tools.training.loop import Progress, fit
+from copick_tools.training.memory import explained
 from copick_tools.training.patches import Patches
 from copick_tools.training.seeds import seed_of
 from copick_tools.training.validation import validation_score
@@ -42,7 +43,22 @@ def train(
     progress: Progress,
     device: str,
 ) -> Path:
-    """Train the network that ``build`` makes for a number of outputs; returns the best checkpoint."""
+    """Train the network that ``build`` makes for a number of outputs; returns the best checkpoint.
+
+    Raises PopsicleError when memory runs out, and as `fit`.
+    """
+    with explained(recipe, recipe.train.patch, out_dir):
+        return _train(build, recipe, project, out_dir, progress, device)
+
+
+def _train(
+    build: Callable[[int], torch.nn.Module],
+    recipe: Recipe,
+    project: Project,
+    out_dir: Path,
+    progress: Progress,
+    device: str,
+) -> Path:
     where = pick_device(device)
     data = TrainingData.resolve(project, recipe)
     runs = [data.training_run(run) for run in data.train]

@@ -45,16 +45,20 @@ class State:
     step: int = 0
     best: float | None = None
     losses: list[float] = field(default_factory=list)  # of the current epoch
+    scaler: torch.amp.GradScaler | None = None  # where gradients are float16
 
     def tensors(self) -> dict[str, Any]:
         """For `checkpoint.save`."""
         modules = {name: getattr(self, name).state_dict() for name in ("network", "ema", "optimizer")}
-        return {**modules, "step": self.step, "best": self.best, "losses": self.losses}
+        scaler = {"scaler": self.scaler.state_dict()} if self.scaler else {}
+        return {**modules, **scaler, "step": self.step, "best": self.best, "losses": self.losses}
 
     def restore(self, tensors: dict[str, Any]) -> None:
         """From `checkpoint.read`."""
         for name in ("network", "ema", "optimizer"):
             getattr(self, name).load_state_dict(tensors[name])
+        if self.scaler and "scaler" in tensors:
+            self.scaler.load_state_dict(tensors["scaler"])
         self.step, self.best, self.losses = tensors["step"], tensors["best"], tensors["losses"]
 
 
@@ -76,8 +80,8 @@ def fit(
     recipe, train = card.recipe, card.recipe.train
     total = train.epochs * train.steps_per_epoch
     accelerator = _accelerator(train, next(network.parameters()).device)
-    state = State(network, deepcopy(network).requires_grad_(False), _optimizer(network, recipe.optimizer))
-    _resume(state, card, folder)
+    state = State(network, deepcopy(network).requires_grad_(False), make_optimizer(network, recipe.optimizer))
+    resume(state, card, folder)
     wrapped, criterion = accelerator.prepare_model(network), make_loss(recipe.loss)
     for voxels, target in _batches(patches, train, state.step):
         lr = learning_rate(state.step, total, recipe.optimizer)
@@ -87,10 +91,10 @@ def fit(
             logits = wrapped(voxels.to(accelerator.device))
         loss = criterion(logits, target.to(accelerator.device))
         accelerator.backward(loss)
-        _descend(state, recipe, lr)
-        state.losses.append(_finite(loss, state.step))
+        descend(state, recipe, lr)
+        state.losses.append(finite(loss, state.step))
         if state.step % train.steps_per_epoch == 0:
-            _end_epoch(state, card, folder, lr, validate)
+            end_epoch(state, card, folder, lr, validate)
         if state.step % train.checkpoint_every == 0 or state.step == total:
             checkpoint.save(folder / "last.ckpt", card, state.tensors())
         progress(state.step, total)
@@ -122,7 +126,8 @@ def _accelerator(train: Train, device: torch.device) -> Accelerator:
     return accelerator
 
 
-def _optimizer(network: torch.nn.Module, settings: Optimizer) -> torch.optim.Optimizer:
+def make_optimizer(network: torch.nn.Module, settings: Optimizer) -> torch.optim.Optimizer:
+    """The recipe's optimizer of a network's weights."""
     if settings.name == "sgd":
         return torch.optim.SGD(
             network.parameters(),
@@ -153,32 +158,44 @@ def _ignore_interrupts(_: int) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
-def _descend(state: State, recipe: Recipe, lr: float) -> None:
+def descend(state: State, recipe: Recipe, lr: float) -> None:
     """One optimizer step and one step of the average, which follows faster while it is young."""
     for group in state.optimizer.param_groups:
         group["lr"] = lr
+    if state.scaler:
+        state.scaler.unscale_(state.optimizer)
     if recipe.optimizer.clip:
         torch.nn.utils.clip_grad_norm_(state.network.parameters(), recipe.optimizer.clip)
-    state.optimizer.step()
+    if state.scaler:
+        state.scaler.step(state.optimizer)
+        state.scaler.update()
+    else:
+        state.optimizer.step()
     state.optimizer.zero_grad()
     state.step += 1
-    decay = min(recipe.train.ema, state.step / (state.step + 10))
-    with torch.no_grad():
-        for mean, value in zip(state.ema.state_dict().values(), state.network.state_dict().values()):
-            if mean.dtype.is_floating_point:
-                mean.lerp_(value, 1 - decay)
-            else:
-                mean.copy_(value)
+    follow(state.ema, state.network, min(recipe.train.ema, state.step / (state.step + 10)))
 
 
-def _finite(loss: torch.Tensor, step: int) -> float:
+@torch.no_grad()
+def follow(ema: torch.nn.Module, network: torch.nn.Module, decay: float) -> None:
+    """One step of the average. A tensor that a network holds under several names, as nnU-Net's do, moves once."""
+    means, values = ema.state_dict().values(), network.state_dict().values()
+    for mean, value in {mean.data_ptr(): (mean, value) for mean, value in zip(means, values)}.values():
+        if mean.dtype.is_floating_point:
+            mean.lerp_(value, 1 - decay)
+        else:
+            mean.copy_(value)
+
+
+def finite(loss: torch.Tensor, step: int) -> float:
+    """The loss as a number. Raises PopsicleError where it isn't finite."""
     value = float(loss.detach())
     if not math.isfinite(value):
         raise PopsicleError(f"the loss is {value} at step {step}", "try a lower optimizer.lr or train.precision=fp32")
     return value
 
 
-def _end_epoch(state: State, card: checkpoint.Card, folder: Path, lr: float, validate: Validate | None) -> None:
+def end_epoch(state: State, card: checkpoint.Card, folder: Path, lr: float, validate: Validate | None) -> None:
     """Log the epoch; when it is time, validate and keep the best."""
     train = card.recipe.train
     epoch = state.step // train.steps_per_epoch
@@ -202,16 +219,25 @@ def _log_row(folder: Path, row: tuple[float | None, ...]) -> None:
         writer.writerow(["" if value is None else f"{value:.6g}" for value in row])
 
 
-def _resume(state: State, card: checkpoint.Card, folder: Path) -> None:
+def unfinished(recipe: Recipe, folder: Path, *, mapped: bool = False) -> tuple[checkpoint.Card, dict[str, Any]] | None:
+    """What last.ckpt in a folder holds (see `checkpoint.read`), None where there is none.
+
+    Raises UsageError when it is from another recipe.
+    """
+    path = folder / "last.ckpt"
+    if not path.exists():
+        return None
+    card, tensors = checkpoint.read(path, mapped=mapped)
+    if card.recipe != recipe:
+        raise UsageError(f"{path} comes from another recipe", "resume with the same settings, or choose another --out")
+    return card, tensors
+
+
+def resume(state: State, card: checkpoint.Card, folder: Path) -> None:
     """Go on from last.ckpt where there is one; what was logged after it will be logged again."""
-    path, rows = folder / "last.ckpt", folder / "metrics.csv"
-    if path.exists():
-        old, tensors = checkpoint.read(path)
-        if old.recipe != card.recipe:
-            raise UsageError(
-                f"{path} comes from another recipe", "resume with the same settings, or choose another --out"
-            )
-        state.restore(tensors)
+    found, rows = unfinished(card.recipe, folder), folder / "metrics.csv"
+    if found is not None:
+        state.restore(found[1])
         log.info("going on from step %d", state.step)
     if rows.exists():
         lines = [line for line in rows.read_text().splitlines()[1:] if line.count(",") == len(COLUMNS) - 1]

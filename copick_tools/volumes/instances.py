@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -10,10 +11,10 @@ import numpy as np
 from copick_tools.types import Integers
 from copick_tools.volumes.blocks import SIZE, bounds
 from copick_tools.volumes.components import Components, run_lengths, traced, zyx
-from copick_tools.volumes.extraction import Extraction, Found, Particle, peak_scale
+from copick_tools.volumes.extraction import ON_MAPS, Extraction, Found, Particle, peak_scale, pooling_for
 from copick_tools.volumes.normalize import Volume
 from copick_tools.volumes.parts import Crops, divisible
-from copick_tools.volumes.peaks import Scale, voxels
+from copick_tools.volumes.peaks import Ball, voxels
 from copick_tools.volumes.probabilities import Probabilities
 from copick_tools.volumes.runs import Grid, Runs, joined
 
@@ -64,22 +65,25 @@ def instances(
     """The voxels of each pick: 1 + its running number over the particles in order, 0 elsewhere; zyx uint32.
 
     source, particles, voxel_spacing (angstrom), how, chunk: what the candidates were found with. chosen: those of each particle
-    to show, by name. Components: the whole component or its part. Peaks: see `peaks.voxels`; only chosen peaks share
-    voxels out. Where two objects claim a voxel the first one gets it.
+    to show, by name. Components: the whole component or its part. Mean shift: the whole cluster. Peaks and mean pooling: see
+    `peaks.voxels`; only chosen peaks share voxels out. Where two objects claim a voxel the first one gets it.
     """
     shape = source.shape if isinstance(source, Probabilities) else zyx(source)
     ends = np.cumsum([len(chosen[particle.name]) for particle in particles])
     numbers = {p.name: 1 + np.arange(end - len(chosen[p.name]), end) for p, end in zip(particles, ends)}
-    by_peaks = [particle for particle in particles if how[particle.name].method == "peaks"]
-    others = [particle for particle in particles if how[particle.name].method != "peaks"]
-    layers = {}
-    if by_peaks:
-        if not isinstance(source, Probabilities):
-            raise ValueError("Method peaks needs probabilities, a label volume has none")
-        for particle in by_peaks:
-            scale = peak_scale(particle, how[particle.name], voxel_spacing)
-            found = chosen[particle.name]
-            layers[particle.name] = _balls(source.maps[particle.label], found, numbers[particle.name], scale)
+    layers, others = {}, []
+    for particle in particles:
+        name, settings = particle.name, how[particle.name]
+        if settings.method in ON_MAPS:
+            if not isinstance(source, Probabilities):
+                raise ValueError(f"Method {settings.method} needs probabilities, a label volume has none")
+            make = peak_scale if settings.method == "peaks" else pooling_for
+            ball = make(particle, settings, voxel_spacing)
+            layers[name] = _balls(source.maps[particle.label], chosen[name], numbers[name], ball)
+        elif settings.method == "mean-shift":
+            layers[name] = _clusters(chosen[name], numbers[name])
+        else:
+            others.append(particle)
     if others:
         thresholds = {particle.label: how[particle.name].threshold for particle in others}
         labels = source.labels(thresholds) if isinstance(source, Probabilities) else source
@@ -130,7 +134,18 @@ def _numbered(
     return table, runs
 
 
-def _balls(probability: Volume, found: Found, numbers: Integers, scale: Scale) -> Runs:
+def _clusters(found: Found, numbers: Integers) -> Runs:
+    if found.runs is None:
+        raise ValueError("Candidates of method mean-shift are shown by their voxels, but have none")
+    order = np.argsort(found.seeds)
+    if not len(order):
+        return found.runs.take(np.empty(0, np.int64))
+    place = np.minimum(np.searchsorted(found.seeds[order], found.runs.labels), len(order) - 1)
+    mine = found.seeds[order][place] == found.runs.labels
+    return replace(found.runs.take(mine), labels=numbers[order][place[mine]])
+
+
+def _balls(probability: Volume, found: Found, numbers: Integers, scale: Ball) -> Runs:
     at = np.column_stack(np.unravel_index(found.seeds, zyx(probability)))
     boxes = voxels(probability, at, scale)
     corners = ((np.array([part.start for part in box]), mine) for box, mine, _ in boxes)

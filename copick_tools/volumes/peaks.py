@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import product
+from typing import Protocol
 
 import numpy as np
 from scipy.ndimage import correlate1d, maximum_filter1d
@@ -13,7 +14,7 @@ from scipy.special import gammainc
 
 from copick_tools.types import Floats, Integers, Mask
 from copick_tools.volumes.blocks import Block, Box, blocks, bounding_box
-from copick_tools.volumes.components import quantized, zyx
+from copick_tools.volumes.components import SCORE, quantized, zyx
 from copick_tools.volumes.near import best, neighbors
 from copick_tools.volumes.normalize import Volume
 from copick_tools.volumes.probabilities import INFINITE, bits_of
@@ -24,6 +25,16 @@ CUT = 3.0  # reach of the smoothing, in sigmas
 SLOPE = 0.5  # a peak's slopes count as well, down to this share of the threshold
 REACH = 1.25  # how far a particle's voxels lie from its peak, of the ball's radius
 TILE = 4.0  # side of the cubes that are smoothed together, of the ball's radius
+
+
+class Ball(Protocol):
+    """ball: radius in voxels of the ball that a particle looks like. least: probability below which a voxel counts as 0."""
+
+    @property
+    def ball(self) -> float: ...
+
+    @property
+    def least(self) -> float: ...
 
 
 @dataclass(frozen=True)
@@ -86,18 +97,27 @@ def peaks(probability: Volume, scale: Scale, chunk: int) -> Peaks:
     at, scores = _maxima(probability, scale, chunk)
     kept = best(at.astype(float), scores, scale.apart)
     at, scores = at[kept], scores[kept]
-    centers, volumes = at.astype(float), np.ones(len(at), np.int64)
+    centers, volumes, _ = measured(probability, at, scale)
+    return Peaks(centers, scores, np.maximum(volumes, 1), at)
+
+
+def measured(probability: Volume, at: Integers, scale: Ball) -> tuple[Floats, Integers, Floats]:
+    """Of the voxels of each peak: their mean position weighted by the probability, (N, 3) zyx, or the peak itself where
+    there are none; their number, (N,); their mean probability, (N,), or 0.
+    """
+    centers, volumes, means = at.astype(float), np.zeros(len(at), np.int64), np.zeros(len(at))
     for index, (box, mine, weights) in enumerate(voxels(probability, at, scale)):
-        volumes[index] = max(1, int(mine.sum()))
+        volumes[index] = int(mine.sum())
         total = int(weights.sum())
         if total:
             where = np.indices(mine.shape, dtype=np.int64)
             sums = [int((weights * axis).sum()) for axis in where]
             centers[index] = [part.start + value / total for part, value in zip(box, sums)]
-    return Peaks(centers, scores, volumes, at)
+            means[index] = total / (volumes[index] * SCORE)
+    return centers, volumes, means
 
 
-def voxels(probability: Volume, at: Integers, scale: Scale) -> Iterator[tuple[Box, Mask, Integers]]:
+def voxels(probability: Volume, at: Integers, scale: Ball) -> Iterator[tuple[Box, Mask, Integers]]:
     """Of each peak: a box of the volume, which voxels in it are the peak's, and their probabilities as integers.
 
     at: (N, 3) zyx, the voxels of the peaks; of peaks equally near the earlier one gets a voxel.
@@ -110,7 +130,7 @@ def voxels(probability: Volume, at: Integers, scale: Scale) -> Iterator[tuple[Bo
         box = (slice(int(low[0]), int(high[0])), slice(int(low[1]), int(high[1])), slice(int(low[2]), int(high[2])))
         values = np.asarray(probability[box])
         own = _squared(box, place)
-        mine = _reaching(values, scale.least) & (own <= reach**2)
+        mine = reaching(values, scale.least) & (own <= reach**2)
         for other in near[index]:
             theirs = _squared(box, at[other])
             mine &= (own < theirs) if other < index else (own <= theirs)
@@ -131,6 +151,14 @@ def _maxima(probability: Volume, scale: Scale, chunk: int) -> tuple[Integers, Fl
         inside, height = _high(probability, block, scale, grid)
         found.append(inside)
         heights.append(height)
+    return plateaus(found, heights, grid)
+
+
+def plateaus(found: list[Runs], heights: list[Floats], grid: Grid) -> tuple[Integers, Floats]:
+    """(N, 3) zyx, the middle voxel of each plateau, and its height in [0, 1], (N,); in raster order.
+
+    found, heights: runs of peaks and the height of each; those that touch are one plateau.
+    """
     runs, height = _connected(found, heights)
     if not len(runs):
         return np.empty((0, 3), np.int64), np.empty(0)
@@ -151,10 +179,16 @@ def _high(probability: Volume, block: Block, scale: Scale, grid: Grid) -> tuple[
     for outer, tile, inner in _tiles(probability, block, scale):
         high, height = _highest(tile, inner, scale)
         if high.any():
-            runs = true_runs(high, outer + [part.start for part in inner], grid)
+            runs, its = high_runs(high, height, outer + [part.start for part in inner], grid)
             found.append(runs)
-            heights.append(height[high][np.r_[0, np.cumsum(runs.last - runs.first + 1)[:-1]]])
+            heights.append(its)
     return _connected(found, heights)
+
+
+def high_runs(high: Mask, height: Floats, corner: Integers, grid: Grid) -> tuple[Runs, Floats]:
+    """Runs of the true voxels of a box at ``corner``, and the height of the first voxel of each."""
+    runs = true_runs(high, corner, grid)
+    return runs, height[high][np.cumsum(runs.last - runs.first + 1) - (runs.last - runs.first + 1)]
 
 
 def _connected(parts: list[Runs], heights: list[Floats]) -> tuple[Runs, Floats]:
@@ -170,7 +204,7 @@ def _connected(parts: list[Runs], heights: list[Floats]) -> tuple[Runs, Floats]:
 def _tiles(probability: Volume, block: Block, scale: Scale) -> Iterator[tuple[Integers, Floats, Box]]:
     """Where something is: corner of a crop with its halo, its values as float32, and the box inside of it to search."""
     values = np.ascontiguousarray(probability[block.outer])
-    some = _reaching(values, scale.least)
+    some = reaching(values, scale.least)
     corner = np.array([part.start for part in block.outer])
     for low, high in _boxes(some[block.local], max(8, round(TILE * scale.ball))):
         begin, end = (at + [part.start for part in block.local] for at in (low, high))
@@ -181,7 +215,7 @@ def _tiles(probability: Volume, block: Block, scale: Scale) -> Iterator[tuple[In
         yield corner + first, tile, (z, y, x)
 
 
-def _reaching(values: np.ndarray, least: float) -> Mask:
+def reaching(values: np.ndarray, least: float) -> Mask:
     """Which voxels are at least ``least``, above 0 and finite."""
     if values.dtype == np.float16:  # half precision is slow to compare
         bits = np.uint16(max(1, bits_of(least)))
@@ -211,14 +245,15 @@ def _highest(tile: Floats, inner: Box, scale: Scale) -> tuple[Mask, Floats]:
     smooth, core = tile, list(inner)  # what isn't needed any more is cut off after each axis
     for axis in range(3):
         near = slice(max(0, inner[axis].start - scale.half), inner[axis].stop + scale.half)
-        smooth = _cut(correlate1d(smooth, kernel, axis=axis, mode="constant"), axis, near)
+        smooth = cut(correlate1d(smooth, kernel, axis=axis, mode="constant"), axis, near)
         core[axis] = slice(inner[axis].start - near.start, inner[axis].stop - near.start)
     highest = smooth
     for axis in range(3):
-        highest = _cut(maximum_filter1d(highest, 2 * scale.half + 1, axis=axis, mode="constant"), axis, core[axis])
+        highest = cut(maximum_filter1d(highest, 2 * scale.half + 1, axis=axis, mode="constant"), axis, core[axis])
     height = smooth[tuple(core)]
     return (height == highest) & (own > 0) & (height >= max(scale.threshold, 1e-6)), height
 
 
-def _cut(values: Floats, axis: int, part: slice) -> Floats:
+def cut(values: Floats, axis: int, part: slice) -> Floats:
+    """A part along one axis."""
     return values[tuple(part if index == axis else slice(None) for index in range(3))]

@@ -14,7 +14,6 @@ import numpy as np
 from copick_tools import __version__
 from copick_tools.data import read, splits, uris
 from copick_tools.data.documents import read_document
-from copick_tools.data.hashing import file_hash
 from copick_tools.data.parts import Parts
 from copick_tools.data.project import Project, write_text
 from copick_tools.data.uris import PicksUri, TomogramUri
@@ -96,6 +95,8 @@ def plan_calibration(
         raise UsageError(f"no calibration '{asked.calibration}'", "auto, isotonic, temperature or none")
     if any(not 0 < beta < LARGEST_BETA for beta in asked.betas):
         raise UsageError(f"--beta has to be a positive number below {LARGEST_BETA:g}")
+    if out is None and model.several:
+        raise UsageError("the thresholds of several checkpoints belong beside none of them", "say where: --out FILE")
     runs = tuple(sorted(splits.runs(project, split, run_names)))
     reference = asked.reference or (uris.picks_uri(recipe.reference or model.card.task.reference),)
     asked = replace(asked, split=split, reference=reference)
@@ -111,7 +112,7 @@ def finished(plan: Plan) -> Thresholds | None:
     found = parse(Thresholds, read_yaml(plan.out), where=str(plan.out))
     asked = plan.asked
     same = (
-        found.checkpoint == file_hash(plan.checkpoint)
+        found.checkpoint == plan.model.identity
         and found.config == str(plan.project.config)
         and found.runs == list(plan.runs)
         and found.tomogram == str(asked.tomogram)
@@ -156,7 +157,7 @@ def calibrate(plan: Plan, progress: Progress) -> Thresholds:
         raise PopsicleError(str(error), "are the reference picks those of these tomograms?") from error
     thresholds = Thresholds(
         task=model.card.task.name,
-        checkpoint=file_hash(plan.checkpoint),
+        checkpoint=plan.model.identity,
         config=str(project.config),
         tomogram=str(asked.tomogram),
         reference=[str(uri) for uri in asked.reference],
@@ -233,7 +234,7 @@ def _by_way(runs: Sequence[str], found: Sequence[Any], ways: int) -> tuple[dict[
 def _fingerprint(plan: Plan, ways: Sequence[Pick]) -> Any:
     """What the candidates of a run depend on."""
     return {
-        "checkpoint": file_hash(plan.checkpoint),
+        "checkpoint": plan.model.identity,
         "project": str(plan.project.config),
         "tomogram": str(plan.asked.tomogram),
         "ways": [way.model_dump() for way in ways],
@@ -242,6 +243,8 @@ def _fingerprint(plan: Plan, ways: Sequence[Pick]) -> Any:
     }
 
 
-def _inference(model: Model) -> dict[str, float]:
-    """How the predictor tiles, where it says so."""
-    return {key: getattr(model.predictor, key) for key in ("overlap", "tta") if hasattr(model.predictor, key)}
+def _inference(model: Model) -> dict[str, float | str]:
+    """How the predictor tiles, where it says so; of several that are averaged, what they have in common."""
+    members = getattr(model.predictor, "members", [model.predictor])
+    told = {key: {getattr(member, key, None) for member in members} for key in ("overlap", "tta")}
+    return {key: value for key, (value, *others) in told.items() if value is not None and not others}

@@ -10,6 +10,7 @@ from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 
 from copick_tools import __version__
+from copick_tools.engines.registry import FAMILIES
 from copick_tools.recipes.load import configs, recipe_names, task_names
 from copick_tools.recipes.results import Check, DoctorResult
 
@@ -20,11 +21,12 @@ NEEDED = {
     "cc3d": "connected-components-3d",
     "mrcfile": "mrcfile",
 }
+EXTRAS = {"nnunet": ("nnunetv2", "nnunetv2")}
 
 
 def doctor() -> DoctorResult:
     """Check packages, devices, memory and configs; nothing is written and no network is used."""
-    checks = [*_packages(), _torchvision(), *_devices(), _machine(), _configs(), _project()]
+    checks = [*_packages(), *_extras(), _torchvision(), *_devices(), _machine(), _configs(), _project()]
     return DoctorResult(version=__version__, checks=checks)
 
 
@@ -37,6 +39,17 @@ def _packages() -> Iterator[Check]:
             yield Check(name=package, status="ok", detail="no version recorded")
         except ImportError as error:
             yield Check(name=package, status="broken", detail=str(error), hint=f"pip install {package}")
+
+
+def _extras() -> Iterator[Check]:
+    """Packages of model families that come with an extra."""
+    for extra, (module, package) in EXTRAS.items():
+        families = ", ".join(family.name for family in FAMILIES.values() if family.extra == extra)
+        if find_spec(module) is None:
+            hint = f'pip install "copick-tools[{extra}]"'
+            yield Check(name=package, status="absent", detail=f"needed by {families}", hint=hint)
+        else:
+            yield Check(name=package, status="ok", detail=f"{version(package)}, for {families}")
 
 
 def _torchvision() -> Check:

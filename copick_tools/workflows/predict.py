@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from copick_tools import __version__
-from copick_tools.data.hashing import file_hash
+from copick_tools.data.hashing import file_hash, text_hash
 from copick_tools.engines import registry
 from copick_tools.errors import FormatError, NotFoundError, PopsicleError, UsageError
 from copick_tools.recipes import picking
@@ -34,9 +34,10 @@ FRACTIONS = ("threshold", "min_score", "merge")
 class Options:
     """What the caller says instead of the recipe; None leaves it. Pickles, for several devices open the same checkpoint.
 
-    pick: fields of `Pick`. tiling: overlap, tta, batch_size, compile. beta: of the learned thresholds; None: the task's.
+    pick: fields of `Pick`. tiling: overlap, tta, batch_size, compile. others: checkpoints whose probabilities are averaged
+    with those of the first, which says how to pick. beta: of the learned thresholds; None: the task's.
     plain: the tomograms are files, for which beta 1 is used unless given. thresholds: a file, ``none`` for the recipe's own,
-    None for thresholds.yaml beside the checkpoint where it is there.
+    None for thresholds.yaml beside the checkpoint where it is there, and for several checkpoints for the recipe's own.
     """
 
     pick: Mapping[str, Any] = field(default_factory=dict)
@@ -44,6 +45,7 @@ class Options:
     beta: float | None = None
     thresholds: str | None = None
     plain: bool = False
+    others: tuple[Path, ...] = ()
 
     @property
     def given(self) -> dict[str, Any]:
@@ -55,13 +57,14 @@ class Options:
 class Model:
     """A checkpoint, ready: its predictor, its card, and how each object is picked.
 
-    learned: the thresholds that it is picked with, None for the recipe's.
+    learned: the thresholds that it is picked with, None for the recipe's. identity: see `identity`.
     """
 
     predictor: Any
     card: Card
     pick: Pick
     settings: Mapping[str, Pick]
+    identity: str
     learned: Setting | None = None
 
     @classmethod
@@ -78,7 +81,14 @@ class Model:
             if lacking := sorted(set(names) - set(learned.objects)):
                 raise FormatError(f"the thresholds lack {', '.join(lacking)}", "make them again: popsicle calibrate")
             settings = {name: changed(learned.objects[name], options.given) for name in names}
-        return cls(_tiling(registry.load(checkpoint, device), options.tiling), card, pick, settings, learned)
+        paths = (checkpoint, *options.others)
+        members = [_tiling(registry.load(path, device), options.tiling) for path in paths]
+        return cls(_together(members), card, pick, settings, identity(checkpoint, options), learned)
+
+    @property
+    def several(self) -> bool:
+        """Whether it is an ensemble."""
+        return hasattr(self.predictor, "members")
 
     @property
     def particles(self) -> list[Particle]:
@@ -152,7 +162,7 @@ def learned_setting(checkpoint: Path, card: Card, options: Options) -> Setting |
     replaced = [f"--{key.replace('_', '-')}" for key in WAY if key in options.given]
     if replaced and options.thresholds not in (None, NONE):
         raise UsageError(f"--thresholds doesn't go with {replaced[0]}", f"{replaced[0]} replaces all that was learned")
-    learned = None if replaced else learned_thresholds(checkpoint, options.thresholds)
+    learned = None if replaced else learned_thresholds(checkpoint, options)
     if learned is None:
         if options.beta is not None:
             why = f"{replaced[0]} replaces them" if replaced else "there are none"
@@ -180,20 +190,27 @@ def scored_by(checkpoint: Path, options: Options) -> tuple[str, str]:
 def basis(checkpoint: Path, options: Options) -> Any:
     """What all picks of a checkpoint depend on, as JSON."""
     replaced = any(key in options.given for key in WAY)
-    learned = None if replaced else learned_thresholds(checkpoint, options.thresholds)
+    learned = None if replaced else learned_thresholds(checkpoint, options)
     return {
         "version": __version__,
-        "checkpoint": file_hash(checkpoint),
+        "checkpoint": identity(checkpoint, options),
         "options": [options.given, dict(options.tiling), options.beta, options.plain, options.thresholds],
         "thresholds": None if learned is None else learned.model_dump(mode="json"),
     }
 
 
-def learned_thresholds(checkpoint: Path, chosen: str | None) -> Thresholds | None:
+def identity(checkpoint: Path, options: Options) -> str:
+    """sha256 of a checkpoint's file; of several checkpoints: of theirs, in any order."""
+    hashes = sorted(file_hash(path) for path in (checkpoint, *options.others))
+    return hashes[0] if len(hashes) == 1 else text_hash("\n".join(hashes))
+
+
+def learned_thresholds(checkpoint: Path, options: Options) -> Thresholds | None:
     """The thresholds to use with a checkpoint: a file's, or those beside it; None for none.
 
     Raises NotFoundError, FormatError, PopsicleError (those of another checkpoint).
     """
+    chosen = NONE if options.thresholds is None and options.others else options.thresholds
     if chosen == "":
         raise UsageError("--thresholds is empty", "a file, or none")
     path = checkpoint.with_name(THRESHOLDS) if chosen is None else Path(chosen)
@@ -202,12 +219,19 @@ def learned_thresholds(checkpoint: Path, chosen: str | None) -> Thresholds | Non
     if not path.is_file():
         raise NotFoundError(f"no file {path}", "popsicle calibrate makes thresholds; --thresholds none does without")
     found = parse(Thresholds, read_yaml(path), where=str(path))
-    if found.checkpoint != file_hash(checkpoint):
+    if found.checkpoint != identity(checkpoint, options):
         raise PopsicleError(
             f"{path} was learned with another checkpoint than {checkpoint}",
             "run popsicle calibrate again; --thresholds none uses the recipe's",
         )
     return found
+
+
+def _together(members: list[Any]) -> Any:
+    """One predictor of all. Raises UsageError where they can't be averaged."""
+    from copick_tools.inference.ensemble import Ensemble
+
+    return members[0] if len(members) == 1 else Ensemble.of(members)
 
 
 def _tiling(predictor: Any, tiling: Mapping[str, Any]) -> Any:
@@ -221,4 +245,7 @@ def _tiling(predictor: Any, tiling: Mapping[str, Any]) -> Any:
 
     if not isinstance(predictor, Tiled):
         raise UsageError(f"this model family tiles by itself: {', '.join(sorted(given))} can't be set")
-    return dataclasses.replace(predictor, **given)
+    try:
+        return dataclasses.replace(predictor, **given)
+    except ValueError as error:  # quarter turns of windows that aren't square
+        raise UsageError(f"--tta {given.get('tta')}: {error}") from error

@@ -6,14 +6,14 @@ import contextlib
 import json
 import logging
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from copick_tools.data.project import Project, write_text
 from copick_tools.data.splits import read_splits
 from copick_tools.engines import registry
-from copick_tools.errors import PopsicleError
+from copick_tools.errors import PopsicleError, UsageError
 from copick_tools.recipes.load import dump_yaml, load_recipe
 from copick_tools.recipes.recipe import Recipe
 from copick_tools.recipes.results import ExperimentData, TrainResult
@@ -51,15 +51,41 @@ def plan_training(project: Project, recipe_name: str, settings: tuple[str, ...] 
     """
     from copick_tools.training.data import TrainingData
 
-    recipe = _as_there(load_recipe(recipe_name, settings), project)
+    recipe = registry.resolved(_as_there(load_recipe(recipe_name, settings), project))
     registry.engine(recipe.family).check(recipe)
     data = TrainingData.resolve(project, recipe)
+    shapes = {run: data.shape(run) for run in data.train}
+    _require_room(recipe, shapes)
     stem = Path(recipe_name).stem
     parts = [data.task.name, recipe.family] + ([] if stem == recipe.family else [stem])
-    shapes = [data.tomogram(run).shape for run in data.train] if recipe.train.cache else []
     record = ExperimentData(project=str(project.config), train=data.train, validation=data.validation)
-    memory = 4 * sum(math.prod(shape) for shape in shapes)
+    memory = 4 * sum(math.prod(shape) for shape in shapes.values()) if recipe.train.cache else 0
     return Plan(recipe, out or Path("experiments").joinpath(*parts), record, memory)
+
+
+def _require_room(recipe: Recipe, shapes: Mapping[str, tuple[int, ...]]) -> None:
+    """Raise UsageError where no training tomogram holds a patch; warn where some don't. shapes: zyx by run."""
+    patch = recipe.train.patch
+    if patch is None or not shapes:
+        return
+    small = [run for run, shape in shapes.items() if any(side > length for side, length in zip(patch, shape))]
+    if len(small) == len(shapes):
+        run = max(shapes, key=lambda name: math.prod(map(min, patch, shapes[name])))
+        multiple = registry.multiple(recipe)
+        fits = [min(side, length // multiple * multiple) for side, length in zip(patch, shapes[run])]
+        hint = (
+            f"at most -s train.patch=[{','.join(map(str, fits))}]" if all(fits) else "the network is too deep for them"
+        )
+        raise UsageError(
+            f"train.patch {list(patch)} is larger than the training tomograms: {run} has {list(shapes[run])} voxels",
+            hint,
+        )
+    if small:
+        log.warning(
+            "%d of %d training tomograms are smaller than train.patch %s, such as %s: what is missing is reflected "
+            "and left out of the loss",
+            *(len(small), len(shapes), list(patch), small[0]),
+        )
 
 
 def _as_there(recipe: Recipe, project: Project) -> Recipe:

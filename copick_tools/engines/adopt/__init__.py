@@ -1,0 +1,1 @@
+"""Models that other tools trained, as checkpoints of ours."""

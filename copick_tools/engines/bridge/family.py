@@ -1,0 +1,62 @@
+"""What a family that nnU-Net's trainer trains has to say of itself, and what one training is."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from copick_tools.engines.bridge.networks import Stages, Trained
+from copick_tools.recipes.recipe import Recipe
+from copick_tools.training import checkpoint, loop
+
+Plan = Mapping[str, Any]
+"""A checkpoint's plan: ``patch`` (zyx), ``spacing`` (angstrom), ``batch_size``, ``deep_supervision``, ``mirror_axes``,
+``ignored`` (whether the targets hold ignored voxels), ``architecture`` (nnU-Net's) and ``nnunet``, the rest of its plans."""
+
+
+@dataclass(frozen=True)
+class Bridged:
+    """A family.
+
+    model: class of its settings. planner: name of nnU-Net's planner. configure: hands the settings to that planner.
+    architecture: of nnU-Net's form, from settings, strides and kernels. build: the network, from a plan, settings and the
+    number of outputs. supervise: turns deep supervision of a network on or off. scales: sizes zyx of its outputs, relative
+    to the patch. multiple: of which each side of a patch has to be, whatever else the planner asks for.
+    """
+
+    model: type[Trained]
+    planner: str
+    configure: Callable[[Any, Any], None]
+    architecture: Callable[[Any, Stages, Stages], dict[str, Any]]
+    build: Callable[[Plan, Any, int], nn.Module]
+    supervise: Callable[[nn.Module, bool], None]
+    scales: Callable[[Plan], list[list[float]]]
+    multiple: int = 1
+
+
+@dataclass(frozen=True)
+class Job:
+    """What to train. validate: scores a network; None: the last weights are kept. card: with its plan."""
+
+    bridged: Bridged
+    model: Trained
+    card: checkpoint.Card
+    folder: Path
+    device: torch.device
+    validate: loop.Validate | None
+    progress: loop.Progress
+
+    @property
+    def recipe(self) -> Recipe:
+        """The recipe."""
+        return self.card.recipe
+
+    @property
+    def outputs(self) -> int:
+        """Channels of the network, background included."""
+        return len(self.card.objects) + 1

@@ -1,0 +1,196 @@
+"""nnU-Net's trainer, doing as a recipe says. Import it in `surroundings` only: nnU-Net reads some of them when it is imported."""
+
+from __future__ import annotations
+
+import logging
+import random
+from collections.abc import Callable
+from copy import deepcopy
+from typing import Any
+
+import numpy as np
+import torch
+from batchgenerators.dataloading.nondet_multi_threaded_augmenter import NonDetMultiThreadedAugmenter
+from batchgenerators.dataloading.single_threaded_augmenter import SingleThreadedAugmenter
+from batchgeneratorsv2.transforms.utils.compose import ComposeTransforms
+from batchgeneratorsv2.transforms.utils.deep_supervision_downsampling import DownsampleSegForDSTransform
+from nnunetv2.training.dataloading.data_loader import nnUNetDataLoader
+from nnunetv2.training.loss.compound_losses import DC_and_CE_loss
+from nnunetv2.training.loss.deep_supervision import DeepSupervisionWrapper
+from nnunetv2.training.loss.dice import MemoryEfficientSoftDiceLoss
+from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
+
+from copick_tools.engines.bridge.augmentation import RecipeAugmentation
+from copick_tools.engines.bridge.family import Job
+from copick_tools.inference.device import autocast, has_bf16, placed, use_bf16
+from copick_tools.training import checkpoint, loop
+from copick_tools.training.losses import make_loss
+from copick_tools.training.seeds import seed_of
+from copick_tools.training.targets import IGNORED
+
+log = logging.getLogger("copick_tools")
+
+
+class Trainer(nnUNetTrainer):
+    """Trains what `begin` gives it; network, data, epochs and steps are nnU-Net's loop, the rest is as in `training.loop`.
+
+    The last checkpoint is written at the end of each epoch, and whatever an epoch draws comes from its own seed.
+    """
+
+    job: Job
+    state: loop.State
+    lr = 0.0
+
+    def begin(self, job: Job) -> None:
+        """Take over a job, and go on from its last checkpoint where there is one."""
+        train = job.recipe.train
+        self.job, self.device = job, job.device
+        self.num_epochs, self.num_iterations_per_epoch, self.num_val_iterations_per_epoch = (
+            train.epochs,
+            train.steps_per_epoch,
+            0,
+        )
+        self.oversample_foreground_percent, self.probabilistic_oversampling = 1 - train.background, True
+        self.enable_deep_supervision = job.model.deep_supervision
+        self.mixed = use_bf16(train.precision, self.device) or (
+            train.precision == "auto" and self.device.type == "cuda"
+        )
+        self.initialize()
+        ema = deepcopy(self.network).requires_grad_(False)
+        job.bridged.supervise(ema, False)
+        half = self.mixed and self.device.type == "cuda" and not has_bf16(self.device)
+        scaler = torch.amp.GradScaler("cuda") if half else None
+        self.state = loop.State(self.network, ema, self.optimizer, scaler=scaler)
+        loop.resume(self.state, job.card, job.folder)
+        self.current_epoch = self.state.step // train.steps_per_epoch
+
+    def build_network_architecture(  # type: ignore[override]
+        self, plans_manager: Any, configuration_manager: Any, inputs: int, outputs: int, deep_supervision: bool
+    ) -> torch.nn.Module:
+        """The family's network with its first weights."""
+        torch.manual_seed(seed_of(self.job.recipe.train.seed, "weights"))
+        network = self.job.bridged.build(self.job.card.plan or {}, self.job.model, outputs)
+        if hasattr(network, "initialize"):
+            network.apply(network.initialize)
+        return placed(network, self.device)
+
+    def configure_optimizers(self) -> tuple[torch.optim.Optimizer, None]:
+        """The recipe's; its learning rate is a function of the step."""
+        return loop.make_optimizer(self.network, self.job.recipe.optimizer), None
+
+    def _get_deep_supervision_scales(self) -> list[list[float]] | None:
+        return self.job.bridged.scales(self.job.card.plan or {}) if self.enable_deep_supervision else None
+
+    def _build_loss(self) -> torch.nn.Module:
+        """The recipe's loss; with deep supervision halved from each resolution to the next, and 0 for the lowest."""
+        ignore, settings = self.job.outputs, self.job.recipe.loss
+        loss: Any
+        if settings.name == "dice-ce":
+            dice = {"batch_dice": self.configuration_manager.batch_dice, "smooth": 1e-5, "do_bg": False, "ddp": False}
+            turns = self.job.model.augmentation == "recipe" and self.job.recipe.augment.turn > 0
+            ignored = ignore if self.label_manager.has_ignore_label or turns else None
+            loss = DC_and_CE_loss(dice, {}, ignore_label=ignored, dice_class=MemoryEfficientSoftDiceLoss)
+        else:
+            loss = OurLoss(make_loss(settings), ignore)
+        scales = self._get_deep_supervision_scales()
+        if scales is None:
+            return loss
+        weights = np.array([0.5**level for level in range(len(scales))])
+        weights[1:][-1:] = 0
+        return DeepSupervisionWrapper(loss, weights / weights.sum())
+
+    def get_dataloaders(self) -> tuple[Any, None]:
+        """Batches of the training cases; the validation runs are no business of nnU-Net's."""
+        patch, train = self.configuration_manager.patch_size, self.job.recipe.train
+        scales = self._get_deep_supervision_scales()
+        first, transforms = patch, [RecipeAugmentation(self.job.recipe.augment, self.job.outputs)]
+        if self.job.model.augmentation == "nnunet":
+            rotation, flat, first, axes = self.configure_rotation_dummyDA_mirroring_and_inital_patch_size()
+            ignore = self.label_manager.ignore_label
+            transforms = [self.get_training_transforms(patch, rotation, scales, axes, flat, ignore_label=ignore)]
+        elif scales is not None:
+            transforms.append(DownsampleSegForDSTransform(scales))
+        names, _ = self.do_split()
+        loader = nnUNetDataLoader(
+            self.dataset_class(self.preprocessed_dataset_folder, names),
+            self.batch_size,
+            first,
+            patch,
+            self.label_manager,
+            oversample_foreground_percent=self.oversample_foreground_percent,
+            probabilistic_oversampling=self.probabilistic_oversampling,
+            transforms=ComposeTransforms(transforms),
+        )
+        if not train.workers:
+            return SingleThreadedAugmenter(loader, None), None
+        seeds = [seed_of(train.seed, "worker", self.state.step, number) % 2**32 for number in range(train.workers)]
+        pinned = self.device.type == "cuda"
+        several = NonDetMultiThreadedAugmenter(loader, None, train.workers, max(6, train.workers // 2), seeds, pinned)
+        return several, None
+
+    def on_train_start(self) -> None:
+        """Make the batches."""
+        self.dataloader_train, _ = self.get_dataloaders()
+
+    def on_train_epoch_start(self) -> None:
+        """Everything random in this epoch comes from its number."""
+        self.network.train()
+        seed = seed_of(self.job.recipe.train.seed, "epoch", self.current_epoch)
+        random.seed(seed)
+        np.random.seed(seed % 2**32)
+        torch.manual_seed(seed)
+
+    def train_step(self, batch: dict[str, Any]) -> dict[str, Any]:
+        """One step. Raises PopsicleError when the loss isn't finite."""
+        state, recipe = self.state, self.job.recipe
+        total = self.num_epochs * self.num_iterations_per_epoch
+        self.lr = loop.learning_rate(state.step, total, recipe.optimizer)
+        targets = batch["target"] if isinstance(batch["target"], list) else [batch["target"]]
+        targets = [target.to(self.device, non_blocking=True) for target in targets]
+        with autocast(self.device, self.mixed):
+            found = self.network(batch["data"].to(self.device, non_blocking=True))
+        if self.enable_deep_supervision:
+            loss = self.loss([logits.float() for logits in found], targets)
+        else:
+            loss = self.loss(found.float(), targets[0])
+        (state.scaler.scale(loss) if state.scaler else loss).backward()
+        loop.descend(state, recipe, self.lr)
+        state.losses.append(loop.finite(loss, state.step))
+        if state.step % self.num_iterations_per_epoch:
+            self.job.progress(state.step, total)
+        return {}
+
+    def on_epoch_end(self) -> None:
+        """Log, validate when it is time, and write what a resumed training needs."""
+        job, total = self.job, self.num_epochs * self.num_iterations_per_epoch
+        loop.end_epoch(self.state, job.card, job.folder, self.lr, job.validate)
+        checkpoint.save(job.folder / "last.ckpt", job.card, self.state.tensors())
+        self.current_epoch += 1
+        job.progress(self.state.step, total)
+
+    def on_train_end(self) -> None:
+        """End the processes that make batches."""
+        if isinstance(self.dataloader_train, NonDetMultiThreadedAugmenter):
+            self.dataloader_train._finish()
+        self.dataloader_train = None
+
+    def print_to_log_file(self, *args: Any, also_print_to_console: bool = True, add_timestamp: bool = True) -> None:
+        """What nnU-Net has to say is logged at level debug."""
+        log.debug("nnU-Net: %s", " ".join(str(part).strip() for part in args))
+
+    def _nothing(self, *_: Any) -> None:
+        """Not needed here."""
+
+    on_epoch_start = on_train_epoch_end = on_validation_epoch_start = on_validation_epoch_end = _nothing
+
+
+class OurLoss(torch.nn.Module):
+    """A criterion of ours on nnU-Net's targets, (B, 1, z, y, x) channel numbers, ``ignore`` where nothing is known."""
+
+    def __init__(self, criterion: Callable[[torch.Tensor, torch.Tensor], torch.Tensor], ignore: int) -> None:
+        super().__init__()
+        self.criterion, self.ignore = criterion, ignore
+
+    def forward(self, logits: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+        """A scalar."""
+        return self.criterion(logits, torch.where(target == self.ignore, IGNORED, target)[:, 0])

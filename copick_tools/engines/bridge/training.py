@@ -1,0 +1,130 @@
+"""What the families that nnU-Net trains share: from a project to a trained checkpoint, and from a checkpoint to a predictor."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+import torch
+
+from copick_tools.data.project import Project
+from copick_tools.engines.bridge.dataset import Workspace, fingerprint, preprocess
+from copick_tools.engines.bridge.environment import require_nnunet, surroundings
+from copick_tools.engines.bridge.family import Bridged, Job
+from copick_tools.engines.bridge.networks import Trained
+from copick_tools.engines.bridge.plans import CONFIGURATION, check_patch, make_plan, nnunet_plans
+from copick_tools.engines.registry import settings
+from copick_tools.errors import FormatError, UsageError
+from copick_tools.inference.device import pick_device
+from copick_tools.inference.tiler import Tiled
+from copick_tools.recipes.recipe import Recipe
+from copick_tools.training import checkpoint, harness, loop
+from copick_tools.training.data import TrainingData
+from copick_tools.training.memory import explained
+from copick_tools.training.validation import validation_score
+
+log = logging.getLogger("copick_tools")
+PLAIN = 0.0  # percent of the intensities that is clipped: as nnU-Net, none
+UNUSED = {
+    "cache": "tomograms are read from disk, patch by patch",
+    "checkpoint_every": "last.ckpt is written each epoch",
+}
+
+
+def check(bridged: Bridged, recipe: Recipe) -> None:
+    """Raise NotFoundError, FormatError or UsageError for settings that can't be trained."""
+    require_nnunet()
+    settings(bridged.model, recipe)
+    if recipe.target.kind == "gaussian":
+        raise UsageError(
+            f"{recipe.family} doesn't learn heatmaps: nnU-Net's targets are labels",
+            "-s target.kind=spheres, or segmentation, works with it",
+        )
+    check_patch(recipe, bridged.multiple)
+
+
+def train(
+    bridged: Bridged, recipe: Recipe, project: Project, out_dir: Path, progress: loop.Progress, device: str
+) -> Path:
+    """Train on a project; returns the best checkpoint."""
+    check(bridged, recipe)
+    where, model = pick_device(device), settings(bridged.model, recipe)
+    data = TrainingData.resolve(project, recipe)
+    checks = [data.validation_run(run) for run in data.validation]
+    for key in sorted(UNUSED.keys() & recipe.train.model_fields_set):
+        log.info("train.%s has no effect on %s: %s", key, recipe.family, UNUSED[key])
+    if recipe.train.threads:
+        torch.set_num_threads(recipe.train.threads)
+    workspace = Workspace(out_dir / "nnunet", data)
+    if not _is_done(recipe, out_dir):
+        workspace.open()
+        with surroundings(workspace.folder):
+            card = _planned(bridged, model, workspace, out_dir)
+
+            def validate(ema: torch.nn.Module) -> float:
+                return validation_score(predictor(ema, card, where), checks, recipe, data.task)
+
+            with explained(recipe, card.patch, out_dir):
+                _fit(Job(bridged, model, card, out_dir, where, validate if checks else None, progress), workspace)
+    workspace.close()
+    return out_dir / "best.ckpt"
+
+
+def load(bridged: Bridged, path: Path, device: str) -> Tiled:
+    """The predictor of a checkpoint. Raises FormatError when its weights don't fit its plan."""
+    plan = checkpoint.read_card(path).plan
+    if plan is None:
+        raise FormatError(f"{path} has no plan", "nnU-Net's families need one to build their network")
+
+    def build(recipe: Recipe, outputs: int) -> torch.nn.Module:
+        network = bridged.build(plan, settings(bridged.model, recipe), outputs)
+        bridged.supervise(network, False)
+        return network
+
+    found = harness.load(build, path, device)
+    found.rules = "nnunet"
+    return found
+
+
+def predictor(network: torch.nn.Module, card: checkpoint.Card, device: torch.device) -> Tiled:
+    """A network behind the tiler, with windows by nnU-Net's rules."""
+    found = harness.predictor(network, card, device)
+    found.rules = "nnunet"
+    return found
+
+
+def _planned(bridged: Bridged, model: Trained, workspace: Workspace, folder: Path) -> checkpoint.Card:
+    """The card of a training, with the plan of its last checkpoint where there is one, else with a new one."""
+    data = workspace.data
+    old = loop.unfinished(data.recipe, folder, mapped=True)
+    if old is not None and old[0].plan:
+        plan = old[0].plan
+    else:
+        ignored = fingerprint(workspace)
+        workspace.describe(ignored)
+        plan = make_plan(bridged, model, data.recipe, ignored)
+        log.info("nnU-Net plans patches of %s voxels", "x".join(map(str, plan["patch"])))
+    return checkpoint.Card(
+        recipe=data.recipe, task=data.task, voxel_spacing=data.voxel_spacing, normalize=PLAIN, plan=plan
+    )
+
+
+def _is_done(recipe: Recipe, folder: Path) -> bool:
+    """Whether the last checkpoint is that of the last step."""
+    old = loop.unfinished(recipe, folder, mapped=True)
+    total = recipe.train.epochs * recipe.train.steps_per_epoch
+    return old is not None and old[1]["step"] >= total and (folder / "best.ckpt").exists()
+
+
+def _fit(job: Job, workspace: Workspace) -> None:
+    from copick_tools.engines.bridge.trainer import Trainer
+
+    plan = job.card.plan or {}
+    preprocess(workspace, plan)
+    plans = nnunet_plans(plan) | {"continue_training": False}
+    trainer = Trainer(plans, CONFIGURATION, 0, workspace.describe(plan["ignored"]), torch.device("cpu"))
+    trainer.begin(job)
+    try:
+        trainer.run_training()
+    finally:
+        trainer.on_train_end()

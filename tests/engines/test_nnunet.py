@@ -1,0 +1,294 @@
+"""nnU-Net behind our contract: trained in this process, nothing left behind, resumed to the very bits, predicted as by itself."""
+
+import csv
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+from families import sizes, write_recipe
+
+pytest.importorskip("nnunetv2")
+
+from copick_tools.data.uris import SegmentationUri
+from copick_tools.data.write import write_segmentation
+from copick_tools.engines import mednext, nnunet, nnunet_resenc, registry
+from copick_tools.engines.bridge.environment import surroundings
+from copick_tools.engines.bridge.plans import CONFIGURATION, dataset_json, nnunet_plans
+from copick_tools.errors import FormatError, PopsicleError, UsageError
+from copick_tools.recipes.recipe import Loss
+from copick_tools.training import checkpoint
+from copick_tools.training.loop import COLUMNS
+from copick_tools.workflows.train import plan_training, train
+
+MODEL = "{family: nnunet, base_features: 4, max_features: 16}"
+EXPERIMENT = {
+    "best.ckpt",
+    "last.ckpt",
+    "data.json",
+    "finished",
+    "log.txt",
+    "metrics.csv",
+    "recipe.yaml",
+    "versions.json",
+}
+QUICK = ("train.epochs=2", "train.steps_per_epoch=2", "train.batch_size=2", "train.validate_every=2")
+
+
+class Stop(Exception):
+    """Ends a training from its progress callback."""
+
+
+@pytest.fixture(scope="module")
+def recipe(recipe_path, tmp_path_factory):
+    return write_recipe(recipe_path, MODEL, (16, 24, 24), tmp_path_factory.mktemp("nnunet"))
+
+
+@pytest.fixture(scope="module")
+def trained(shared_project, recipe, tmp_path_factory):
+    """An experiment, what was seen of its progress, what HOME held afterwards, and whether the environment was changed."""
+    folder, home = tmp_path_factory.mktemp("trained"), tmp_path_factory.mktemp("home")
+    steps = []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("HOME", str(home))
+        patch.delenv("MPLCONFIGDIR", raising=False)
+        before = dict(os.environ)
+        plan = plan_training(shared_project, recipe, ("train.epochs=3", "train.steps_per_epoch=4"), folder)
+        train(shared_project, plan, lambda done, total: steps.append((done, total)), device="cpu")
+        same = {k: v for k, v in os.environ.items() if k.startswith(("nnUNet", "MPL"))} == {
+            k: v for k, v in before.items() if k.startswith(("nnUNet", "MPL"))
+        }
+    return folder, steps, list(home.iterdir()), same
+
+
+def weights(folder):
+    _, tensors = checkpoint.read(folder / "last.ckpt")
+    return {**tensors["network"], **{f"ema.{key}": value for key, value in tensors["ema"].items()}}
+
+
+@pytest.mark.parametrize(
+    ("family", "parameters", "elements"),
+    [(nnunet, 30_790_019, 88_214_819), (nnunet_resenc, 102_353_795, 383_475_683), (mednext, 10_517_763, 10_517_763)],
+)
+def test_sizes_are_the_papers(family, parameters, elements):
+    assert sizes(family, family.Model()) == (parameters, elements)
+
+
+def test_experiment_is_like_any_other(trained):
+    folder, steps, home, same = trained
+    assert {path.name for path in folder.iterdir()} == EXPERIMENT
+    assert steps == [(step, 12) for step in range(1, 13)]
+    assert home == []
+    assert same
+    rows = list(csv.reader((folder / "metrics.csv").read_text().splitlines()))
+    assert rows[0] == list(COLUMNS)
+    assert [row[0] for row in rows[1:]] == ["4", "8", "12"]
+    assert [bool(row[4]) for row in rows[1:]] == [False, True, True]
+    assert "nnU-Net plans patches of 16x24x24 voxels" in (folder / "log.txt").read_text()
+
+
+def test_predicts_without_nnunet(trained, tmp_path):
+    folder, *_ = trained
+    script = """
+import sys, warnings
+import numpy as np
+sys.modules["nnunetv2"] = None
+from pathlib import Path
+from copick_tools.engines.registry import load
+predictor = load(Path(sys.argv[1]), "cpu")
+slabs = [slab for _, slab in predictor.slabs(np.random.default_rng(0).normal(size=(10, 30, 40)).astype(np.float32))]
+np.save(sys.argv[2], np.concatenate(slabs, 1))
+"""
+    command = [sys.executable, "-c", script, str(folder / "best.ckpt"), str(tmp_path / "found.npy")]
+    subprocess.run(command, check=True, env={**os.environ, "HOME": str(tmp_path)})
+    found = np.load(tmp_path / "found.npy").astype(float)
+    assert found.shape == (3, 10, 30, 40)
+    np.testing.assert_allclose(found.sum(axis=0), 1, atol=5e-3)
+    assert [path.name for path in tmp_path.iterdir()] == ["found.npy"]
+
+
+def test_checkpoint_says_how_it_was_made(trained):
+    card = checkpoint.read_card(trained[0] / "best.ckpt")
+    assert card.normalize == 0
+    assert card.patch == (16, 24, 24)
+    assert card.plan["deep_supervision"]
+    assert card.plan["mirror_axes"] == [0, 1, 2]
+    predictor = registry.load(trained[0] / "best.ckpt", "cpu")
+    assert predictor.rules == "nnunet"
+    assert list(predictor.objects) == ["ribosome", "apo-ferritin"]
+
+
+@pytest.mark.parametrize("step", [3, 8, 10])
+def test_resumed_to_the_very_bits(trained, shared_project, recipe, tmp_path, step):
+    plan = plan_training(shared_project, recipe, ("train.epochs=3", "train.steps_per_epoch=4"), tmp_path)
+
+    def stop(done, total):
+        if done == step:
+            raise Stop
+
+    with pytest.raises(Stop):
+        train(shared_project, plan, stop, device="cpu")
+    assert len(list(tmp_path.glob("nnunet/preprocessed/*/*/*.pkl"))) == 1
+    np.random.seed(step)  # what was drawn elsewhere doesn't matter
+    torch.manual_seed(step)
+    train(shared_project, plan, lambda done, total: None, resume=True, device="cpu")
+    one, other = weights(trained[0]), weights(tmp_path)
+    assert one.keys() == other.keys()
+    assert all(torch.equal(one[key], other[key]) for key in one)
+    assert (tmp_path / "metrics.csv").read_text() == (trained[0] / "metrics.csv").read_text()
+    assert checkpoint.read_card(tmp_path / "best.ckpt") == checkpoint.read_card(trained[0] / "best.ckpt")
+    assert {path.name for path in tmp_path.iterdir()} == EXPERIMENT
+
+
+def test_finished_but_for_the_note(trained, shared_project, recipe, tmp_path):
+    plan = plan_training(shared_project, recipe, ("train.epochs=3", "train.steps_per_epoch=4"), tmp_path)
+    (tmp_path / "last.ckpt").write_bytes((trained[0] / "last.ckpt").read_bytes())
+    (tmp_path / "best.ckpt").write_bytes((trained[0] / "best.ckpt").read_bytes())
+    train(shared_project, plan, lambda done, total: pytest.fail("trained again"), resume=True, device="cpu")
+    assert not (tmp_path / "nnunet").exists()
+
+
+def test_another_recipe_is_not_resumed(trained, shared_project, recipe, tmp_path):
+    (tmp_path / "last.ckpt").write_bytes((trained[0] / "last.ckpt").read_bytes())
+    plan = plan_training(shared_project, recipe, QUICK, tmp_path)
+    with pytest.raises(UsageError, match="comes from another recipe"):
+        train(shared_project, plan, lambda done, total: None, resume=True, device="cpu")
+    assert not (tmp_path / "nnunet").exists()
+
+
+def test_stale_cases_are_made_anew(shared_project, recipe, tmp_path):
+    plan = plan_training(shared_project, recipe, (*QUICK, "validation_split=null"), tmp_path)
+
+    def stop(done, total):
+        raise Stop
+
+    with pytest.raises(Stop):
+        train(shared_project, plan, stop, device="cpu")
+    (case,) = tmp_path.glob("nnunet/preprocessed/*/*/*TS_1.b2nd")
+    before = case.stat().st_mtime_ns
+    with pytest.raises(Stop):
+        train(shared_project, plan, stop, device="cpu")
+    assert case.stat().st_mtime_ns == before
+    other = plan_training(shared_project, recipe, (*QUICK, "validation_split=null", "train.seed=1"), tmp_path)
+    with pytest.raises(Stop):
+        train(shared_project, other, stop, overwrite=True, device="cpu")
+    assert case.stat().st_mtime_ns != before
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        ("loss.name=focal-tversky", "optimizer.name=sgd", "train.ema=0", "augment.turn=1.0"),
+        ("model.augmentation=nnunet", "model.deep_supervision=false", "loss.name=focal"),
+        ("model.augmentation=nnunet", "train.background=1.0", "validation_split=null", "train.precision=bf16"),
+        ("train.patch=null", "loss.name=tversky", "train.steps_per_epoch=1"),
+        ("train.workers=1", "validation_split=null"),
+    ],
+    ids=lambda settings: settings[0],
+)
+def test_recipe_is_obeyed(shared_project, recipe, tmp_path, settings):
+    plan = plan_training(shared_project, recipe, (*QUICK, *settings), tmp_path)
+    best, done = train(shared_project, plan, lambda done, total: None, device="cpu")
+    assert done
+    card, tensors = checkpoint.read(tmp_path / "last.ckpt")
+    _, kept = checkpoint.read(best)
+    assert card.plan["patch"] == ([24, 48, 48] if plan.recipe.train.patch is None else [16, 24, 24])
+    assert all(torch.equal(kept["network"][key], value) for key, value in tensors["ema"].items())
+    if plan.recipe.train.ema == 0:
+        assert all(torch.equal(tensors["network"][key], value) for key, value in tensors["ema"].items())
+    assert all(torch.isfinite(value).all() for value in tensors["ema"].values())
+
+
+def test_ignored_voxels(project, recipe, tmp_path):
+    inside = np.zeros((24, 48, 48), np.uint8)
+    inside[:, :24] = 1
+    for run in ("TS_1", "TS_2"):
+        write_segmentation(project, run, SegmentationUri("annotated", "truth", "0", 10.0, "binary"), inside)
+    settings = (*QUICK, "target.region='annotated:truth/0@10.0'", "train.steps_per_epoch=3")
+    plan = plan_training(project, recipe, settings, tmp_path)
+    train(project, plan, lambda done, total: None, device="cpu")
+    card = checkpoint.read_card(tmp_path / "best.ckpt")
+    assert card.plan["ignored"]
+    assert len(registry.load(tmp_path / "best.ckpt", "cpu").objects) == 2
+
+
+def test_refused_before_training(shared_project, recipe, tmp_path):
+    for setting, words in (("target.kind=gaussian", "heatmaps"), ("train.patch=[16,24,25]", "doesn't fit")):
+        with pytest.raises(UsageError, match=words) as caught:
+            plan_training(shared_project, recipe, (setting,), tmp_path)
+        assert caught.value.hint
+    with pytest.raises(FormatError, match="features"):
+        plan_training(shared_project, recipe, ("model.features=3",), tmp_path)
+
+
+def test_loss_that_is_not_finite(shared_project, recipe, tmp_path):
+    settings = (*QUICK, "optimizer.lr=1e30", "optimizer.clip=null", "train.precision=fp32", "train.steps_per_epoch=9")
+    plan = plan_training(shared_project, recipe, settings, tmp_path)
+    before = dict(os.environ)
+    with pytest.raises(PopsicleError, match="the loss is nan"):
+        train(shared_project, plan, lambda done, total: None, device="cpu")
+    assert dict(os.environ) == before
+
+
+@pytest.fixture(scope="module")
+def pair(trained):
+    """A random network behind our tiler, and behind nnU-Net's predictor."""
+    card, tensors = checkpoint.read(trained[0] / "best.ckpt")
+    torch.manual_seed(0)
+    predictor = registry.load(trained[0] / "best.ckpt", "cpu")
+    predictor.overlap, predictor.bf16 = 0.5, False
+    for parameter in predictor.network.parameters():
+        if parameter.dim() > 1:
+            torch.nn.init.normal_(parameter, std=2 / parameter[0].numel() ** 0.5)
+    return predictor, card
+
+
+@pytest.mark.parametrize("mirrored", [False, True])
+@pytest.mark.parametrize("shape", [(24, 37, 50), (11, 41, 30), (40, 24, 25)])
+@pytest.mark.parametrize("border", [0, 5])
+def test_predicts_as_nnunet_does(pair, tmp_path, mirrored, shape, border):
+    ours, card = pair
+    volume = np.zeros(shape, np.float32)
+    part = volume[:, border : shape[1] - border, border:]
+    part[:] = np.random.default_rng(1).normal(3, 1, part.shape)
+    with surroundings(tmp_path):
+        from nnunetv2.inference.predict_from_raw_data import nnUNetPredictor
+        from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
+
+        plans = PlansManager(nnunet_plans(card.plan))
+        theirs = nnUNetPredictor(
+            tile_step_size=0.5, use_mirroring=mirrored, device=torch.device("cpu"), allow_tqdm=False
+        )
+        theirs.manual_initialization(
+            ours.network,
+            plans,
+            plans.get_configuration(CONFIGURATION),
+            [ours.network.state_dict()],
+            dataset_json(list(card.objects), ["case"], False),
+            "nnUNetTrainer",
+            (0, 1, 2),
+        )
+        spacing = {"spacing": card.plan["spacing"]}
+        labels, expected = theirs.predict_single_npy_array(volume[None].copy(), spacing, None, None, True)
+    ours.tta = 8 if mirrored else 1
+    found = np.concatenate([slab for _, slab in ours.slabs(volume)], axis=1).astype(np.float32)
+    assert np.abs(found - expected).max() < 1e-2
+    assert (found.argmax(axis=0) == labels).mean() > 0.999
+    assert len(np.unique(labels)) > 1
+
+
+def test_every_loss_counts_for_deep_supervision():
+    from copick_tools.engines.bridge.trainer import OurLoss
+    from copick_tools.training.losses import make_loss
+
+    logits = torch.randn(2, 3, 4, 8, 8, generator=torch.Generator().manual_seed(0))
+    target = torch.zeros(2, 1, 4, 8, 8, dtype=torch.int16)
+    target[:, :, 1], target[:, :, 2:] = 2, 3
+    for name in ("focal", "tversky", "focal-tversky"):
+        criterion = make_loss(Loss(name=name))
+        changed = logits.clone()
+        changed[:, :, 2:] += 5
+        loss = OurLoss(criterion, 3)
+        assert torch.allclose(loss(logits, target), loss(changed, target))

@@ -1,0 +1,107 @@
+"""What is missing, broken or too large is said before anything is trained."""
+
+import subprocess
+import sys
+
+import pytest
+
+from copick_tools.engines import registry
+from copick_tools.engines.describe import describe
+from copick_tools.errors import NotFoundError, PopsicleError
+from copick_tools.recipes.load import load_recipe
+from copick_tools.recipes.recipe import Recipe
+
+WITHOUT = """
+import sys
+class Absent:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in ("nnunetv2", "dynamic_network_architectures"):
+            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+sys.meta_path.insert(0, Absent())
+from copick_tools.cli.main import popsicle
+popsicle(sys.argv[1:])
+"""
+
+
+def without_nnunet(*arguments):
+    return subprocess.run([sys.executable, "-W", "ignore", "-c", WITHOUT, *arguments], capture_output=True, text=True)
+
+
+def test_missing_extra_is_named(project, tmp_path):
+    done = without_nnunet("train", "phantom-sim/tiny", "-c", str(project.config), "-s", "model.family=nnunet")
+    assert done.returncode == 1
+    assert 'pip install "copick-tools[nnunet]"' in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_families_are_listed_without_their_extras():
+    done = without_nnunet("models", "ls")
+    assert done.returncode == 0, done.stderr
+    assert all(name in done.stdout for name in registry.FAMILIES)
+    assert 'pip install "copick-tools[nnunet]"' in done.stderr
+
+
+def test_broken_torchvision_is_explained(monkeypatch):
+    def fail(name):
+        raise RuntimeError("operator torchvision::nms does not exist")
+
+    monkeypatch.setattr(registry.importlib, "import_module", fail)
+    with pytest.raises(PopsicleError, match="built for another torch") as caught:
+        registry.engine("nnunet")
+    assert "pip uninstall torchvision" in caught.value.hint
+
+
+def test_other_failures_of_an_import_are_not_hidden(monkeypatch):
+    def fail(name):
+        raise RuntimeError("something else")
+
+    monkeypatch.setattr(registry.importlib, "import_module", fail)
+    with pytest.raises(RuntimeError, match="something else"):
+        registry.engine("nnunet")
+
+
+def test_unknown_family():
+    with pytest.raises(NotFoundError, match="no model family 'nnunett'") as caught:
+        describe("nnunett")
+    assert "nnunet" in caught.value.hint
+
+
+@pytest.mark.parametrize("family", registry.FAMILIES)
+def test_presets_resolve_to_plain_settings(family):
+    recipe = registry.resolved(load_recipe("phantom-sim/tiny", (f"model.family={family}",)))
+    assert "preset" not in recipe.model
+    assert recipe.model["family"] == family
+    assert registry.resolved(recipe) == recipe
+    assert Recipe.model_validate_json(recipe.model_dump_json()) == recipe
+    paper = registry.resolved(recipe.model_copy(update={"model": {"family": family, "preset": "paper"}}))
+    assert paper.model == registry.resolved(recipe.model_copy(update={"model": {"family": family}})).model
+    assert paper.model != recipe.model
+
+
+def test_no_such_preset(project, popsicle):
+    failed = popsicle("train", "phantom-sim/tiny", "-c", project.config, "-s", "model.preset=tinny", code=1)
+    assert "no preset 'tinny'" in failed.stderr
+    assert "tiny" in failed.stderr
+
+
+def test_patch_larger_than_the_tomograms(project, recipe_path, popsicle):
+    failed = popsicle("train", recipe_path, "-c", project.config, "-s", "train.patch=[32,64,24]", code=2)
+    assert "larger than the training tomograms: TS_1 has [24, 48, 48] voxels" in failed.stderr
+    assert "train.patch=[24,48,24]" in failed.stderr
+
+
+def test_patch_that_strides_do_not_divide(project, recipe_path, popsicle):
+    failed = popsicle("train", recipe_path, "-c", project.config, "-s", "train.patch=[15,24,24]", code=2)
+    assert "multiple of 2" in failed.stderr
+    assert "[14, 24, 24] and [16, 24, 24]" in failed.stderr
+    planned = popsicle("train", recipe_path, "-c", project.config, "-s", "train.patch=null", code=2)
+    assert "plans no patch" in planned.stderr
+
+
+def test_show_says_what_an_experiment_holds(checkpoint, popsicle):
+    by_file = popsicle.json("models", "show", checkpoint)
+    by_folder = popsicle.json("models", "show", checkpoint.parent)
+    assert by_file == by_folder
+    assert by_file["patch"] == [16, 24, 24]
+    assert by_file["outputs"] == 3
+    assert by_file["parameters"] == by_file["state_dict_elements"] > 1000
