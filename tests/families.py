@@ -57,9 +57,9 @@ def write_recipe(recipe: Path, model: str, patch: tuple[int, int, int], folder: 
     return str(folder / "family.yaml")
 
 
-def round_trip(project: Project, recipe: str, folder: Path) -> None:
-    """Train two steps, load the checkpoint, and localize with it."""
-    settings = ("train.epochs=1", "train.steps_per_epoch=2", "train.batch_size=1")
+def round_trip(project: Project, recipe: str, folder: Path, *more: str) -> None:
+    """Train two steps, load the checkpoint, and localize with it. more: settings of the recipe."""
+    settings = ("train.epochs=1", "train.steps_per_epoch=2", "train.batch_size=1", *more)
     plan = plan_training(project, recipe, settings, folder / "experiment")
     best, done = train(project, plan, lambda done, total: None, device="cpu")
     assert done

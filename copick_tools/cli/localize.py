@@ -49,6 +49,7 @@ OF_FILES = {"out": "--out", "voxel_spacing": "--voxel-spacing", "invert": "--inv
 @predicting.threshold
 @predicting.sizes("learned, else the recipe's")
 @predicting.smoothing
+@predicting.bandwidth
 @predicting.where
 @predicting.sampling
 @predicting.instances

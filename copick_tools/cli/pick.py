@@ -23,13 +23,14 @@ from copick_tools.cli.walking import walk
     help="For example cells:unet/1?multilabel=true.",
 )
 @click.option("-o", "--output", "picks", metavar="PICKS", required=True, help="For example :unet/1 for all objects.")
-@click.option("--method", type=click.Choice(["components", "watershed"]), help="[default: components]")
+@click.option("--method", type=click.Choice(["components", "mean-shift", "watershed"]), help="[default: components]")
 @click.option(
     "--radius-fraction",
     type=float,
     help="Of the radius, the ball that a whole particle was painted as. [default: told from the data]",
 )
 @predicting.sizes("as in recipes")
+@predicting.bandwidth
 @predicting.where
 @predicting.instances
 @options.run_names
@@ -48,7 +49,7 @@ def pick(
     as_json: bool,
     **given: Any,
 ) -> None:
-    """Turn label volumes into picks: connected components, touching particles taken apart.
+    """Turn label volumes into picks: connected components, touching particles taken apart, or clusters by mean shift.
 
     \b
     The score compares a pick's volume to a whole particle's; it isn't calibrated.

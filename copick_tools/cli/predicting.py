@@ -15,18 +15,18 @@ if TYPE_CHECKING:
     from copick_tools.workflows.where import Where
 
 F = TypeVar("F", bound=Callable[..., Any])
-METHODS = ("components", "peaks", "watershed")
+METHODS = ("components", "mean-pool", "mean-shift", "peaks", "watershed")
 SECTIONS = {
     "What counts as a pick": (
         *("beta", "thresholds", "method", "threshold", "min_score", "min_volume", "max_volume", "merge", "smoothing"),
-        *("select", "one_per_tomogram", "radius_fraction"),
+        *("bandwidth", "select", "one_per_tomogram", "radius_fraction"),
     ),
     "Where picks may lie": ("border", "exclude", "exclude_distance", "sample", "sample_margin"),
     "How it is computed": ("overlap", "tta", "batch_size", "compile", "device", "workers"),
     "Models of other tools": ("task",),
 }
 TILING = ("overlap", "tta", "batch_size", "compile")
-PICK = ("method", "threshold", "min_score", "min_volume", "max_volume", "merge", "smoothing")
+PICK = ("method", "threshold", "min_score", "min_volume", "max_volume", "merge", "smoothing", "bandwidth")
 
 
 def _together(*decorators: Callable[[F], F]) -> Callable[[F], F]:
@@ -59,7 +59,7 @@ method = click.option(
 threshold = click.option(
     "--threshold",
     type=float,
-    help="Least probability of not being background; peaks: of the object. [default: learned, else the recipe's]",
+    help="Least probability of not being background; mean-pool, peaks: of the object. [default: learned, else the recipe's]",
 )
 
 
@@ -81,6 +81,12 @@ smoothing = click.option(
     "--smoothing",
     type=float,
     help="peaks: sigma, of the radius of the ball that is looked for. [default: the recipe's]",
+)
+bandwidth = click.option(
+    "--bandwidth",
+    type=float,
+    help="mean-shift: angstrom, within which voxels attract each other. [default: the recipe's, else the radius of the "
+    "largest ball that is looked for]",
 )
 border = click.option("--border", type=float, default=0.0, help="Angstrom from the faces without picks.")
 exclude = click.option("--exclude", metavar="SEGMENTATION", help="No picks in or near this one, for example membranes.")

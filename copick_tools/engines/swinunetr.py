@@ -30,12 +30,19 @@ class Model(Settings):
     """The `model:` mapping of a recipe, less its family."""
 
     presets: ClassVar = {
-        "tiny": {"feature_size": 12, "depths": (1, 1, 1, 1), "use_checkpoint": False}
-    }  # 3.8M parameters
+        "tiny": {
+            "feature_size": 12,
+            "depths": (1, 1, 1, 1),
+            "num_heads": (1, 2, 4, 8),
+            "window_size": 4,
+            "use_checkpoint": False,
+        }
+    }  # 3.7M parameters
 
     feature_size: int = Field(48, ge=12, multiple_of=12, description="channels of the first level")
     depths: Four = Field((2, 2, 2, 2), description="transformer blocks of each level; every second one is shifted")
     num_heads: Four = Field((3, 6, 12, 24), description="of the attention in each level")
+    window_size: int = Field(7, ge=2, description="voxels of a level along each axis that attend to each other")
     drop_rate: float = Field(0.0, ge=0, lt=1, description="dropout within the blocks")
     attn_drop_rate: float = Field(0.0, ge=0, lt=1, description="dropout of the attention")
     dropout_path_rate: float = Field(0.0, ge=0, lt=1, description="most that a block is left out; rises with depth")

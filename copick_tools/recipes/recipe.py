@@ -116,6 +116,7 @@ class Pick(Strict):
     bandwidth: float | None = Field(
         None,
         gt=0,
+        le=100_000,
         description="mean-shift: angstrom, within which voxels attract each other, whatever their object; null: the "
         "radius of the largest ball that is looked for",
     )

@@ -8,6 +8,7 @@ from typing import Literal
 
 import numpy as np
 
+from copick_tools.errors import PopsicleError
 from copick_tools.types import Floats, Integers
 from copick_tools.volumes.blocks import SIZE
 from copick_tools.volumes.components import Components, components, size_scores, zyx
@@ -163,14 +164,21 @@ def _in_labels(
     together: dict[float, list[Particle]] = {}
     for particle in particles:
         if how[particle.name].method == "mean-shift":
-            given = how[particle.name].bandwidth
-            bandwidth = max(1.0, lengths.ball) if given is None else given / lengths.voxel_spacing
-            together.setdefault(bandwidth, []).append(particle)
+            together.setdefault(_bandwidth(how[particle.name], lengths), []).append(particle)
     for bandwidth, shifted in together.items():
         every = clusters(labels, [particle.label for particle in shifted], certainty, bandwidth, lengths.chunk)
         scored = certainty is not None
         found |= {p.name: _in_clusters(every, p, scored, how[p.name], lengths.voxel_spacing) for p in shifted}
     return found
+
+
+def _bandwidth(settings: Extraction, lengths: _Lengths) -> float:
+    """In voxels, at least 1."""
+    if settings.bandwidth is None:
+        return max(1.0, lengths.ball)
+    if settings.bandwidth < lengths.voxel_spacing:
+        raise PopsicleError(f"a bandwidth of {settings.bandwidth:g} A is below a voxel, {lengths.voxel_spacing:g} A")
+    return settings.bandwidth / lengths.voxel_spacing
 
 
 def _in_clusters(every: Clusters, particle: Particle, scored: bool, settings: Extraction, spacing: float) -> Found:

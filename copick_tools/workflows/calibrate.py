@@ -37,6 +37,8 @@ Progress = Callable[[int, int], None]
 VOXELS = (0.1, 0.2, 0.35, 0.5, 0.65, 0.8)  # least 1 - P(background) that are tried
 PEAK = 0.1  # least probability of a peak that is looked at; its score then decides
 SMOOTHINGS = (0.25, 0.5)  # of peaks
+MASKS = (0.35, 0.5, 0.65)  # least probabilities of a voxel for the methods of other tools
+OTHERS = ("mean-pool", "mean-shift")  # those methods: slower, and tried only where they are asked for, or the recipe's
 
 
 @dataclass(frozen=True)
@@ -184,11 +186,17 @@ def _seen(checkpoint: Path, runs: Sequence[str]) -> tuple[str, ...]:
 
 
 def ways_to_pick(recipe: Pick, methods: Sequence[str] = ()) -> tuple[Pick, ...]:
-    """What is tried: the recipe's way first, then each method at several thresholds."""
+    """What is tried: the recipe's way first, then each method at several thresholds. methods: empty: all but `OTHERS`.
+
+    Mean shift clusters all objects that are picked by it together: candidates are learned from with all of them at one
+    threshold.
+    """
     tried: list[dict[str, Any]] = [{"method": "components", "threshold": value} for value in VOXELS]
     tried += [{"method": "watershed", "threshold": 0.35}]
     tried += [{"method": "peaks", "threshold": PEAK, "smoothing": value} for value in SMOOTHINGS]
-    others = [recipe.model_copy(update=way) for way in tried if not methods or way["method"] in methods]
+    tried += [{"method": method, "threshold": value} for method in OTHERS for value in MASKS]
+    wanted = methods or ("components", "watershed", "peaks", recipe.method)
+    others = [recipe.model_copy(update=way) for way in tried if way["method"] in wanted]
     return tuple(dict.fromkeys((recipe, *others)))
 
 

@@ -14,7 +14,7 @@ from copick_tools.errors import NotFoundError, UsageError, nearest
 from copick_tools.recipes import picking
 from copick_tools.recipes.recipe import Pick
 from copick_tools.types import RunResult
-from copick_tools.volumes.extraction import Particle, from_labels
+from copick_tools.volumes.extraction import ON_MAPS, Particle, from_labels
 from copick_tools.volumes.instances import instances
 from copick_tools.workflows.instances import clear_instances, has_instances, write_instances
 from copick_tools.workflows.runs import each_run
@@ -44,8 +44,10 @@ def pick(
 
     Labels alone give a score that compares sizes and isn't calibrated. Raises NotFoundError, UsageError.
     """
-    if wanted.pick.method == "peaks":
-        raise UsageError("peaks are found in probabilities, and a segmentation has none", "use popsicle localize")
+    if wanted.pick.method in ON_MAPS:
+        raise UsageError(
+            f"{wanted.pick.method} looks at probabilities, and a segmentation has none", "use popsicle localize"
+        )
     if wanted.radius_fraction is not None and not 0 < wanted.radius_fraction < float("inf"):
         raise UsageError(f"--radius-fraction is {wanted.radius_fraction:g}, but has to be positive")
     wanted.where.check()

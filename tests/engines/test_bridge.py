@@ -7,15 +7,18 @@ import random
 
 import numpy as np
 import pytest
+import torch
 
 pytest.importorskip("nnunetv2")
 
 from copick_tools.engines import mednext, nnunet, nnunet_resenc
 from copick_tools.engines.bridge.environment import surroundings
-from copick_tools.engines.bridge.networks import architecture, unet
+from copick_tools.engines.bridge.networks import architecture, expect_background, unet
 from copick_tools.engines.bridge.plans import DATASET, check_patch, dataset_json, fits, make_plan, topology
 from copick_tools.errors import FormatError, UsageError
 from copick_tools.recipes.load import load_recipe
+
+RAW = "nnUNet_raw"
 
 
 class Trouble(Exception):
@@ -31,18 +34,23 @@ def with_patch(recipe, patch):
     return recipe.model_copy(update={"train": recipe.train.model_copy(update={"patch": patch})})
 
 
-def test_surroundings_are_put_back(tmp_path, monkeypatch, caplog):
-    monkeypatch.setenv("nnUNet_raw", "mine")
-    before, drawn = dict(os.environ), (random.getstate(), np.random.get_state()[1].tolist())
-    with pytest.raises(Trouble), caplog.at_level(logging.DEBUG, "copick_tools"), surroundings(tmp_path):
-        assert os.environ["nnUNet_raw"] == str(tmp_path / "raw")
-        assert os.environ["nnUNet_preprocessed"] == str(tmp_path / "preprocessed")
+def trouble(folder):
+    """Disorder in nnU-Net's surroundings, and an error."""
+    with surroundings(folder):
+        assert os.environ[RAW] == str(folder / "raw")
         os.environ["LEFT_BY_SOME_LIBRARY"] = "1"
-        del os.environ["nnUNet_results"]
+        del os.environ[RAW]
         np.random.seed(1)
         random.seed(1)
         print("Attempting to find")  # noqa: T201
         raise Trouble
+
+
+def test_surroundings_are_put_back(tmp_path, monkeypatch, caplog):
+    monkeypatch.setenv(RAW, "mine")
+    before, drawn = dict(os.environ), (random.getstate(), np.random.get_state()[1].tolist())
+    with caplog.at_level(logging.DEBUG, "copick_tools"), pytest.raises(Trouble):
+        trouble(tmp_path)
     assert dict(os.environ) == before
     assert (random.getstate(), np.random.get_state()[1].tolist()) == drawn
     assert [record.message for record in caplog.records] == ["nnU-Net: Attempting to find"]
@@ -120,7 +128,8 @@ def test_planned_patch_of_mednext_is_a_multiple(recipe, tmp_path):
     described(tmp_path, shape=(40, 72, 72))
     with surroundings(tmp_path):
         plan = make_plan(mednext.FAMILY, mednext.Model(), with_patch(recipe, None), False)
-    assert plan["patch"] == [32, 64, 64]
+    assert not any(side % 16 for side in plan["patch"])
+    assert plan["patch"][0] < plan["patch"][1]
 
 
 def test_given_patch_stays(recipe, tmp_path):
@@ -135,6 +144,17 @@ def test_given_patch_stays(recipe, tmp_path):
     assert scales[0] == [1, 1, 1]
     assert scales[1] == [0.5, 0.5, 0.5]
     assert len(scales) == plan["architecture"]["arch_kwargs"]["n_stages"] - 1
+
+
+@pytest.mark.parametrize("family", [nnunet, nnunet_resenc, mednext])
+def test_training_may_begin_with_background(family):
+    model = family.Model(preset="tiny")
+    network = family.build(model, 4).train()
+    heads = family.FAMILY.heads(network)
+    assert len(heads) == len(network(torch.zeros(1, 1, 32, 64, 64)))
+    expect_background(heads, 0.9)
+    for head in heads:
+        torch.testing.assert_close(head.bias.softmax(0), torch.tensor([0.9] + [0.1 / 3] * 3))
 
 
 def test_foreign_plan_runs_no_code():

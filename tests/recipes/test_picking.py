@@ -35,10 +35,11 @@ def test_volumes_are_fractions_of_the_ball_else_of_what_the_data_say():
 
 
 def test_extractions_take_what_finds_candidates():
-    settings = {"a": Pick(method="peaks", threshold=0.3, merge=0.1, smoothing=0.5), "b": Pick()}
+    settings = {"a": Pick(method="peaks", threshold=0.3, merge=0.1, smoothing=0.5, bandwidth=70), "b": Pick()}
     made = extractions(settings)
     assert (made["a"].method, made["a"].threshold, made["a"].merge, made["a"].smoothing) == ("peaks", 0.3, 0.1, 0.5)
-    assert made["b"].method == "components"
+    assert made["a"].bandwidth == 70
+    assert (made["b"].method, made["b"].bandwidth) == ("components", None)
 
 
 def test_fields_that_make_candidates_are_those_of_an_extraction():

@@ -261,4 +261,10 @@ def test_what_is_tried():
     assert {way.method for way in ways} == {"components", "watershed", "peaks"}
     assert all(way.merge == 0.3 for way in ways)
     assert {way.method for way in ways_to_pick(recipe, ["peaks"])[1:]} == {"peaks"}
+    own = recipe.model_copy(update={"method": "mean-shift", "bandwidth": 50.0})
+    assert {way.method for way in ways_to_pick(own)} == {"components", "watershed", "peaks", "mean-shift"}
+    for method in ("mean-shift", "mean-pool"):
+        asked = ways_to_pick(own, [method])[1:]
+        assert {(way.method, way.bandwidth) for way in asked} == {(method, 50.0)}
+        assert [way.threshold for way in asked] == [0.35, 0.5, 0.65]
     assert fold_of_runs(23).max() + 1 == 5
