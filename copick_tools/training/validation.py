@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -9,6 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from copick_tools.data import read
+from copick_tools.errors import PopsicleError
 from copick_tools.inference.extract import Wanted, predict
 from copick_tools.inference.tiler import Predictor
 from copick_tools.metrics.dice import dice, overlap_counts
@@ -22,6 +24,8 @@ from copick_tools.recipes.task import Task
 from copick_tools.types import Mask, Points
 from copick_tools.volumes.coordinates import to_voxels
 from copick_tools.volumes.extraction import from_probabilities
+
+log = logging.getLogger("copick_tools")
 
 
 @dataclass(frozen=True)
@@ -50,7 +54,13 @@ def _fbeta(predictor: Predictor, runs: list[ValidationRun], recipe: Recipe, task
     for run in runs:
         spacing = run.tomogram.voxel_spacing
         found = predict(predictor, run.tomogram, spacing, wanted, f"run {run.name}")
-        candidates = from_probabilities(found.probabilities, known, found.voxel_spacing, picking.extractions(settings))
+        try:
+            candidates = from_probabilities(
+                found.probabilities, known, found.voxel_spacing, picking.extractions(settings)
+            )
+        except PopsicleError as error:  # a network that learned nothing yet, and a method that is no use for noise
+            log.warning("run %s: %s; it counts as score 0", run.name, error.message)
+            return 0.0
         picks = picking.chosen(candidates, known, settings, found.voxel_spacing)
         grid = picking.Grid(found.shape, found.voxel_spacing, found.origin)
         prediction[run.name] = {n: _inside(picking.points(p, grid), run.region, spacing) for n, p in picks.items()}
