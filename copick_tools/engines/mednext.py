@@ -28,7 +28,7 @@ class Model(Trained):
     """The `model:` mapping of a recipe, less its family."""
 
     presets: ClassVar = {
-        "tiny": {"features": 8, "expansion": (2, 2, 2, 2, 2), "blocks": (1, 1, 1, 1, 1)},
+        "tiny": {"features": 8, "expansion": (2,) * 5, "blocks": (1,) * 5, "first_background": 0.97},
         "S": {"expansion": (2, 2, 2, 2, 2)},
         "M": {"blocks": (3, 4, 4, 4, 4)},
         "L": {"expansion": (3, 4, 8, 8, 8), "blocks": (3, 4, 8, 8, 8)},
@@ -75,6 +75,11 @@ def planned(model: Model, strides: Stages, kernels: Stages) -> dict[str, Any]:
     return {"network_class_name": "monai.networks.nets.mednext.MedNeXt", "arch_kwargs": {"strides": [[1, 1, 1]]}}
 
 
+def heads(network: torch.nn.Module) -> list[torch.nn.Module]:
+    """Its layers that give logits."""
+    return [block.conv_out for block in (network.out_0, *getattr(network, "out_blocks", ()))]
+
+
 def supervise(network: torch.nn.Module, on: bool) -> None:
     """Whether it gives its outputs of lower resolution too."""
     network.do_ds = on
@@ -95,9 +100,11 @@ FAMILY = Bridged(
     configure=configure,
     architecture=planned,
     build=build_planned,
+    heads=heads,
     supervise=supervise,
     scales=scales,
     multiple=MULTIPLE,
+    half_on_cpu=False,  # its depthwise convolutions are slower that way
 )
 
 

@@ -14,7 +14,15 @@ import torch
 from copick_tools.data.project import Project
 from copick_tools.engines.bridge import training
 from copick_tools.engines.bridge.family import Bridged, Plan
-from copick_tools.engines.bridge.networks import Planned, Stages, architecture, supervise_unet, unet, unet_scales
+from copick_tools.engines.bridge.networks import (
+    Planned,
+    Stages,
+    architecture,
+    supervise_unet,
+    unet,
+    unet_heads,
+    unet_scales,
+)
 from copick_tools.inference.tiler import Predictor
 from copick_tools.recipes.recipe import Recipe
 from copick_tools.training.loop import Progress
@@ -26,7 +34,7 @@ STRIDES = ((1, 1, 1), (2, 2, 2), (2, 2, 2), (2, 2, 2), (2, 2, 2), (1, 2, 2))
 class Model(Planned):
     """The `model:` mapping of a recipe, less its family."""
 
-    presets: ClassVar = {"tiny": {"base_features": 16, "max_features": 64}}
+    presets: ClassVar = {"tiny": {"base_features": 8, "max_features": 64, "first_background": 0.97}}
 
 
 def planned(model: Model, strides: Stages, kernels: Stages) -> dict[str, Any]:
@@ -58,6 +66,7 @@ FAMILY = Bridged(
     configure=configure,
     architecture=planned,
     build=build_planned,
+    heads=unet_heads,
     supervise=supervise_unet,
     scales=unet_scales,
 )

@@ -21,6 +21,7 @@ from copick_tools.engines.bridge.networks import (
     architecture,
     supervise_unet,
     unet,
+    unet_heads,
     unet_scales,
 )
 from copick_tools.inference.tiler import Predictor
@@ -35,7 +36,9 @@ MOST = 14  # stages that nnU-Net's planner knows
 class Model(Planned):
     """The `model:` mapping of a recipe, less its family."""
 
-    presets: ClassVar = {"tiny": {"base_features": 16, "max_features": 64, "blocks": (1, 1, 2, 2)}}
+    presets: ClassVar = {
+        "tiny": {"base_features": 8, "max_features": 64, "blocks": (1, 1, 2, 2), "first_background": 0.97}
+    }
 
     blocks: tuple[Positive, ...] = Field(
         (1, 3, 4, 6, 6, 6),
@@ -79,6 +82,7 @@ FAMILY = Bridged(
     configure=configure,
     architecture=planned,
     build=build_planned,
+    heads=unet_heads,
     supervise=supervise_unet,
     scales=unet_scales,
 )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,8 +25,9 @@ class Bridged:
 
     model: class of its settings. planner: name of nnU-Net's planner. configure: hands the settings to that planner.
     architecture: of nnU-Net's form, from settings, strides and kernels. build: the network, from a plan, settings and the
-    number of outputs. supervise: turns deep supervision of a network on or off. scales: sizes zyx of its outputs, relative
-    to the patch. multiple: of which each side of a patch has to be, whatever else the planner asks for.
+    number of outputs. heads: its layers that give logits. supervise: turns its deep supervision on or off. scales: sizes zyx
+    of its outputs, relative to the patch. multiple: of which each side of a patch has to be, whatever else the planner asks for. half_on_cpu: whether a CPU's bfloat16 makes
+    it faster.
     """
 
     model: type[Trained]
@@ -34,9 +35,15 @@ class Bridged:
     configure: Callable[[Any, Any], None]
     architecture: Callable[[Any, Stages, Stages], dict[str, Any]]
     build: Callable[[Plan, Any, int], nn.Module]
+    heads: Callable[[nn.Module], Sequence[nn.Module]]
     supervise: Callable[[nn.Module, bool], None]
     scales: Callable[[Plan], list[list[float]]]
     multiple: int = 1
+    half_on_cpu: bool = True
+
+    def wants_half(self, precision: str, device: torch.device) -> bool:
+        """Whether mixed precision is worth it there, as far as the family knows; who asks for bf16 gets it."""
+        return self.half_on_cpu or device.type != "cpu" or precision == "bf16"
 
 
 @dataclass(frozen=True)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Literal
 
+import torch
 from dynamic_network_architectures.architectures.unet import PlainConvUNet, ResidualEncoderUNet
 from pydantic import Field
 from torch import nn
@@ -30,6 +32,14 @@ class Trained(Settings):
     deep_supervision: bool = Field(True, description="the loss also on outputs of lower resolution")
     augmentation: Literal["recipe", "nnunet"] = Field(
         "recipe", description="recipe: the recipe's `augment`; nnunet: nnU-Net's own, which turn about all axes"
+    )
+
+    first_background: float | None = Field(
+        None,
+        gt=0,
+        lt=1,
+        description="probability of background that training begins with; null: as nnU-Net, all alike. Much of it helps "
+        "short trainings, for most voxels are background",
     )
 
 
@@ -89,6 +99,20 @@ def unet(architecture: Mapping[str, Any], outputs: int, deep_supervision: bool) 
 def supervise_unet(network: nn.Module, on: bool) -> None:
     """Whether a U-Net gives its outputs of lower resolution too."""
     network.decoder.deep_supervision = on  # type: ignore[union-attr]
+
+
+def unet_heads(network: nn.Module) -> list[nn.Module]:
+    """The layers of a U-Net whose outputs are logits."""
+    return list(network.decoder.seg_layers)  # type: ignore[union-attr, arg-type]
+
+
+def expect_background(heads: Sequence[nn.Module], probability: float) -> None:
+    """Let layers that give logits, background first, begin with a probability of background."""
+    for head in heads:
+        bias: torch.Tensor = head.bias  # type: ignore[assignment]
+        with torch.no_grad():
+            bias.zero_()
+            bias[0] = math.log(probability / (1 - probability) * (len(bias) - 1))
 
 
 def unet_scales(plan: Mapping[str, Any]) -> list[list[float]]:

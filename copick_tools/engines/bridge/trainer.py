@@ -22,6 +22,7 @@ from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
 
 from copick_tools.engines.bridge.augmentation import RecipeAugmentation
 from copick_tools.engines.bridge.family import Job
+from copick_tools.engines.bridge.networks import expect_background
 from copick_tools.inference.device import autocast, has_bf16, placed, use_bf16
 from copick_tools.training import checkpoint, loop
 from copick_tools.training.losses import make_loss
@@ -45,16 +46,12 @@ class Trainer(nnUNetTrainer):
         """Take over a job, and go on from its last checkpoint where there is one."""
         train = job.recipe.train
         self.job, self.device = job, job.device
-        self.num_epochs, self.num_iterations_per_epoch, self.num_val_iterations_per_epoch = (
-            train.epochs,
-            train.steps_per_epoch,
-            0,
-        )
+        self.num_epochs, self.num_iterations_per_epoch = train.epochs, train.steps_per_epoch
+        self.num_val_iterations_per_epoch = 0
         self.oversample_foreground_percent, self.probabilistic_oversampling = 1 - train.background, True
         self.enable_deep_supervision = job.model.deep_supervision
-        self.mixed = use_bf16(train.precision, self.device) or (
-            train.precision == "auto" and self.device.type == "cuda"
-        )
+        mixed = use_bf16(train.precision, self.device) or (train.precision == "auto" and self.device.type == "cuda")
+        self.mixed = mixed and job.bridged.wants_half(train.precision, self.device)
         self.initialize()
         ema = deepcopy(self.network).requires_grad_(False)
         job.bridged.supervise(ema, False)
@@ -72,6 +69,8 @@ class Trainer(nnUNetTrainer):
         network = self.job.bridged.build(self.job.card.plan or {}, self.job.model, outputs)
         if hasattr(network, "initialize"):
             network.apply(network.initialize)
+        if self.job.model.first_background:
+            expect_background(self.job.bridged.heads(network), self.job.model.first_background)
         return placed(network, self.device)
 
     def configure_optimizers(self) -> tuple[torch.optim.Optimizer, None]:

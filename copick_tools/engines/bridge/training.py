@@ -55,6 +55,8 @@ def train(
         log.info("train.%s has no effect on %s: %s", key, recipe.family, UNUSED[key])
     if recipe.train.threads:
         torch.set_num_threads(recipe.train.threads)
+    if where.index is not None:
+        torch.cuda.set_device(where)
     workspace = Workspace(out_dir / "nnunet", data)
     if not _is_done(recipe, out_dir):
         workspace.open()
@@ -62,7 +64,7 @@ def train(
             card = _planned(bridged, model, workspace, out_dir)
 
             def validate(ema: torch.nn.Module) -> float:
-                return validation_score(predictor(ema, card, where), checks, recipe, data.task)
+                return validation_score(predictor(bridged, ema, card, where), checks, recipe, data.task)
 
             with explained(recipe, card.patch, out_dir):
                 _fit(Job(bridged, model, card, out_dir, where, validate if checks else None, progress), workspace)
@@ -72,7 +74,8 @@ def train(
 
 def load(bridged: Bridged, path: Path, device: str) -> Tiled:
     """The predictor of a checkpoint. Raises FormatError when its weights don't fit its plan."""
-    plan = checkpoint.read_card(path).plan
+    card = checkpoint.read_card(path)
+    plan = card.plan
     if plan is None:
         raise FormatError(f"{path} has no plan", "nnU-Net's families need one to build their network")
 
@@ -81,15 +84,17 @@ def load(bridged: Bridged, path: Path, device: str) -> Tiled:
         bridged.supervise(network, False)
         return network
 
-    found = harness.load(build, path, device)
-    found.rules = "nnunet"
-    return found
+    return _as_nnunet(bridged, harness.load(build, path, device), card.recipe)
 
 
-def predictor(network: torch.nn.Module, card: checkpoint.Card, device: torch.device) -> Tiled:
+def predictor(bridged: Bridged, network: torch.nn.Module, card: checkpoint.Card, device: torch.device) -> Tiled:
     """A network behind the tiler, with windows by nnU-Net's rules."""
-    found = harness.predictor(network, card, device)
+    return _as_nnunet(bridged, harness.predictor(network, card, device), card.recipe)
+
+
+def _as_nnunet(bridged: Bridged, found: Tiled, recipe: Recipe) -> Tiled:
     found.rules = "nnunet"
+    found.bf16 = found.bf16 and bridged.wants_half(recipe.train.precision, found.device)
     return found
 
 
