@@ -1,7 +1,7 @@
 """Tiled inference: ours against MONAI's and nnU-Net's sliding windows, on the same volume, in one go.
 
 Each side in a process of its own, after its imports and one window to warm up. Memory is what the process's peak lies above
-what it holds before the call, volume and network (Linux). nnU-Net runs in its own environment (benchmarks/peers.py).
+what it holds before the call, volume and network (Linux). nnU-Net needs `copick-tools[nnunet]`.
 
     python benchmarks/inference.py                              on the CPU: stitching alone, then the 3.26M U-Net
     python benchmarks/inference.py --device cuda                on a GPU: seconds and share of its peak
@@ -16,7 +16,6 @@ import os
 import platform
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -202,21 +201,9 @@ def measure(side: str, network: str, shape: tuple[int, ...], **options: Any) -> 
     """What `child` prints, None where the side can't run; it says why on stderr."""
     question = {"side": side, "network": network, "shape": shape, "device": "cpu", "batch": 1}
     question |= {"half": False, "compile": False, **options}
-    python, folder = Path(sys.executable), tempfile.TemporaryDirectory()
     environment = {**os.environ, "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", "1")}
-    if side == "nnU-Net":
-        import monai as package
-        import peers
-
-        found = peers.python("nnunet")
-        if found is None:
-            return None
-        python = found
-        (Path(folder.name) / "monai").symlink_to(Path(package.__file__).parent)  # the U-Net, with the peer's torch
-        environment["PYTHONPATH"] = folder.name
-    with folder:
-        command = [str(python), "-W", "ignore", __file__, "--child", json.dumps(question)]
-        done = subprocess.run(command, capture_output=True, text=True, env=environment)
+    command = [sys.executable, "-W", "ignore", __file__, "--child", json.dumps(question)]
+    done = subprocess.run(command, capture_output=True, text=True, env=environment)
     if done.returncode:
         print(f"{side} can't run: {done.stderr.strip().splitlines()[-1]}", file=sys.stderr)
         return None

@@ -1,10 +1,10 @@
 """Other tools to compare with, each in an environment of its own under build/peers: the only place that installs them.
 
-    python benchmarks/peers.py octopi copick-utils nnunet      install these; all without a name
-    python benchmarks/peers.py --list                          what is installed
+    python benchmarks/peers.py octopi copick-utils      install these; all without a name
+    python benchmarks/peers.py --list                   what is installed
 
-Nothing of them is a dependency of the package. scipy, scikit-image, cc3d and MONAI run in our own environment. Where
-packages come from is left to pip's own configuration; every version is pinned.
+Nothing of them is a dependency of the package. scipy, scikit-image, cc3d, MONAI and nnU-Net run in our own environment.
+Where packages come from is left to pip's own configuration; every version is pinned.
 """
 
 from __future__ import annotations
@@ -38,7 +38,6 @@ class Peer:
 PEERS = {
     "octopi": Peer(("torch", "octopi==1.7.0"), "octopi.extract.localize", HERE / "constraints-octopi.txt"),
     "copick-utils": Peer(("copick-utils==1.10.2",), "copick_utils.converters.picks_from_segmentation"),
-    "nnunet": Peer(("torch", "nnunetv2"), "nnunetv2.inference.predict_from_raw_data"),
 }
 
 

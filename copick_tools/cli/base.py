@@ -46,6 +46,7 @@ class Command(click.Command):
     def invoke(self, ctx: click.Context) -> Any:
         """Run it; the function itself never sees ``quiet`` and ``debug``."""
         os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # torch's threads would spin where others have work to do
+        _keep_home_clean()
         debug = ctx.params.pop("debug")
         output.configure(quiet=ctx.params.pop("quiet"), debug=debug)
         try:
@@ -63,6 +64,17 @@ class Command(click.Command):
                 raise
             output.failure(str(error), "is there space, and may you write there?")
             ctx.exit(1)
+
+
+def _keep_home_clean() -> None:
+    """MONAI and nnU-Net import matplotlib, which would leave a list of fonts in the user's home."""
+    if "MPLCONFIGDIR" not in os.environ:
+        import atexit
+        import shutil
+        import tempfile
+
+        os.environ["MPLCONFIGDIR"] = tempfile.mkdtemp(prefix="popsicle-")
+        atexit.register(shutil.rmtree, os.environ["MPLCONFIGDIR"], ignore_errors=True)
 
 
 class LazyGroup(click.Group):

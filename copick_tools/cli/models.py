@@ -8,6 +8,7 @@ import click
 
 from copick_tools.cli import options, output
 from copick_tools.cli.base import CONTEXT, Command
+from copick_tools.cli.predicting import MODELS
 
 
 @click.group(context_settings=CONTEXT)
@@ -46,22 +47,29 @@ def show_model(family: str, as_json: bool) -> None:
     """Show FAMILY: a shipped one, the module path of your own, or what a checkpoint or an experiment folder holds.
 
     \b
+    A name that is both a family's and a folder's is the family's: show ./nnunet shows the folder.
     parameters are what is trained; state_dict_elements what summing a checkpoint's tensors gives: shared ones count twice.
     Example: popsicle models show nnunet
     """
-    from pathlib import Path
-
     from copick_tools.engines.describe import describe, describe_checkpoint
     from copick_tools.recipes.load import dump_yaml
 
-    path = Path(family)
-    if path.is_dir() and (path / "best.ckpt").is_file():
-        path = path / "best.ckpt"
-    found = describe_checkpoint(path) if path.is_file() else describe(family)
+    path = _checkpoint(family)
+    found = describe(family) if path is None else describe_checkpoint(path)
     if as_json:
         output.document(found)
     else:
         output.result(dump_yaml(found).rstrip())
+
+
+def _checkpoint(text: str) -> Path | None:
+    """The checkpoint that is meant, None where it's a family. Raises UsageError for a model of another tool."""
+    from copick_tools.engines.registry import FAMILIES
+    from copick_tools.workflows.adopt import own_checkpoints
+
+    path = Path(text)
+    named = path.exists() or path.suffix in MODELS or any(mark in text for mark in "/\\")
+    return own_checkpoints([path])[0] if named and text not in FAMILIES else None
 
 
 @models.command(name="convert", cls=Command)

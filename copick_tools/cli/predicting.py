@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from copick_tools.errors import UsageError
+from copick_tools.errors import NotFoundError, UsageError
 
 if TYPE_CHECKING:
     from copick_tools.workflows.predict import Options
@@ -25,6 +25,7 @@ SECTIONS = {
     "How it is computed": ("overlap", "tta", "batch_size", "compile", "device", "workers"),
     "Models of other tools": ("task",),
 }
+MODELS = (".ckpt", ".pth", ".pt", ".yaml", ".yml")
 TILING = ("overlap", "tta", "batch_size", "compile")
 PICK = ("method", "threshold", "min_score", "min_volume", "max_volume", "merge", "smoothing", "bandwidth")
 
@@ -114,16 +115,24 @@ task = click.option(
 
 
 def models_and_files(paths: Sequence[Path]) -> tuple[tuple[Path, ...], tuple[Path, ...]]:
-    """What follows a command, told apart: checkpoints (or folders of models) first, then tomograms."""
-    from copick_tools.data.files import is_volume
+    """What follows a command, told apart: checkpoints (or other models, or folders of them) first, then tomograms.
 
-    first = next((number for number, path in enumerate(paths) if number and _is_file(path, is_volume)), len(paths))
+    Raises NotFoundError for what isn't there and could be either.
+    """
+    first = next((number for number, path in enumerate(paths) if number and not _is_model(path)), len(paths))
     return tuple(paths[:first]), tuple(paths[first:])
 
 
-def _is_file(path: Path, is_volume: Callable[[Path], bool]) -> bool:
-    """Whether it can't be meant as a model."""
-    return is_volume(path) or not (path.is_dir() or path.suffix in (".ckpt", ".pth", ".pt"))
+def _is_model(path: Path) -> bool:
+    """By what a name says, and where it says nothing by what is there. Raises NotFoundError."""
+    from copick_tools.data.files import SUFFIXES, is_volume
+
+    if is_volume(path) or path.suffix in MODELS:
+        return not is_volume(path)
+    if not path.exists():
+        kinds = f"models end in {', '.join(MODELS)} or are folders, tomograms end in {', '.join(SUFFIXES)}"
+        raise NotFoundError(f"no file or folder {path}", kinds)
+    return path.is_dir() or not path.suffix
 
 
 def take_options(given: dict[str, Any], plain: bool = False) -> Options:

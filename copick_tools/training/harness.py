@@ -47,7 +47,7 @@ def train(
 
     Raises PopsicleError when memory runs out, and as `fit`.
     """
-    with explained(recipe, recipe.train.patch, out_dir):
+    with explained(recipe, recipe.train.patch, out_dir, recipe.train.cache):
         return _train(build, recipe, project, out_dir, progress, device)
 
 

@@ -16,8 +16,11 @@ CPU_WORDS = ("can't allocate memory", "not enough memory", "Cannot allocate memo
 
 
 @contextmanager
-def explained(recipe: Recipe, patch: tuple[int, ...] | None, folder: Path) -> Iterator[None]:
-    """Raise PopsicleError where a training runs out of memory, with what to try. patch: zyx; folder: the experiment's."""
+def explained(recipe: Recipe, patch: tuple[int, ...] | None, folder: Path, cached: bool = False) -> Iterator[None]:
+    """Raise PopsicleError where a training runs out of memory, with what to try.
+
+    patch: zyx. folder: the experiment's. cached: whether tomograms are held in memory.
+    """
     try:
         yield
     except (MemoryError, RuntimeError) as error:
@@ -28,11 +31,11 @@ def explained(recipe: Recipe, patch: tuple[int, ...] | None, folder: Path) -> It
             "; last.ckpt is as it was, but a changed recipe starts anew: --overwrite, or another --out" if there else ""
         )
         raise PopsicleError(
-            "out of memory while training", f"try {' or '.join(smaller(recipe, patch))}{kept}"
+            "out of memory while training", f"try {' or '.join(smaller(recipe, patch, cached))}{kept}"
         ) from error
 
 
-def smaller(recipe: Recipe, patch: tuple[int, ...] | None) -> list[str]:
+def smaller(recipe: Recipe, patch: tuple[int, ...] | None, cached: bool) -> list[str]:
     """Settings that need less memory, as they are typed."""
     train, found = recipe.train, []
     if train.batch_size > 1:
@@ -41,6 +44,6 @@ def smaller(recipe: Recipe, patch: tuple[int, ...] | None) -> list[str]:
         less = [max(STEP, side * 2 // 3 // STEP * STEP) if side > STEP else side for side in patch]
         if less != list(patch):
             found.append(f"-s train.patch=[{','.join(map(str, less))}]")
-    if train.cache:
+    if cached:
         found.append("-s train.cache=false")
     return found or ["a smaller model"]

@@ -6,6 +6,7 @@ import contextlib
 import json
 import logging
 import math
+import shutil
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -117,6 +118,7 @@ def train(
     if overwrite:
         for name in MADE:
             (folder / name).unlink(missing_ok=True)
+        shutil.rmtree(folder / "nnunet", ignore_errors=True)  # what the bridge to nnU-Net prepared
     elif (folder / "data.json").exists():
         _require_same(plan)
         if (folder / "finished").exists():

@@ -39,14 +39,14 @@ def test_last_checkpoint_stays(project, recipe_path, tmp_path, monkeypatch):
 
 def test_what_to_try():
     recipe = load_recipe("phantom/octopi", ("train.batch_size=3",))
-    assert smaller(recipe, (96, 96, 96)) == [
+    assert smaller(recipe, (96, 96, 96), True) == [
         "-s train.batch_size=1",
         "-s train.patch=[64,64,64]",
         "-s train.cache=false",
     ]
     recipe = load_recipe("phantom/octopi", ("train.batch_size=1", "train.cache=false"))
-    assert smaller(recipe, (32, 128, 16)) == ["-s train.patch=[32,64,16]"]
-    assert smaller(recipe, (32, 32, 32)) == ["a smaller model"]
+    assert smaller(recipe, (32, 128, 16), False) == ["-s train.patch=[32,64,16]"]
+    assert smaller(recipe, (32, 32, 32), False) == ["a smaller model"]
 
 
 @pytest.mark.parametrize("error", [MemoryError(), RuntimeError("DefaultCPUAllocator: can't allocate memory: 9 bytes")])
