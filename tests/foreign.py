@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from pathlib import Path
 from typing import Any
@@ -142,6 +143,23 @@ def nnunet_document(network: torch.nn.Module, **given: Any) -> dict[str, Any]:
         "trainer_name": trainer,
         "inference_allowed_mirroring_axes": (0, 1, 2),
     }
+
+
+def alone(document: dict[str, Any], folder: Path) -> Path:
+    """A checkpoint of nnU-Net without the rest of its results folder."""
+    path = folder / "checkpoint_final.pth"
+    torch.save(document, path)
+    return path
+
+
+def results_folder(folder: Path, documents: dict[int | str, dict[str, Any]]) -> Path:
+    """What nnU-Net leaves. documents: of each fold."""
+    for fold, document in documents.items():
+        (folder / f"fold_{fold}/validation").mkdir(parents=True)
+        torch.save(document, folder / f"fold_{fold}/checkpoint_final.pth")
+        for name, key in (("plans.json", "plans"), ("dataset.json", "dataset_json")):
+            (folder / name).write_text(json.dumps(document["init_args"][key]))
+    return folder
 
 
 def probabilities(predictor: Tiled, volume: np.ndarray) -> np.ndarray:

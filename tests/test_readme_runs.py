@@ -54,6 +54,20 @@ def test_held_out_runs_score_well(walk):
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("names", [("octopi",), ("deepfinder",), ("octopi", "deepfinder")])
+def test_small_networks_find_particles_too(walk, names):
+    """Random picks score 0.04 at most."""
+    _, run = walk
+    user = "-".join(names)
+    done = run(
+        f"popsicle localize {' '.join(f'{name}/best.ckpt' for name in names)} -c sim -i wbp@10.012 -o :{user}/2 --split test -q\n"
+        f"popsicle evaluate -c sim -i '*:{user}/2' --task phantom-sim --split test --json -q"
+    )
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout[done.stdout.index("{") :])["score"] > 0.15
+
+
+@pytest.mark.slow
 def test_what_was_fetched_can_be_trained_on(walk):
     folder, run = walk
     assert (folder / "phantom/Croissant/metadata.json").exists()

@@ -12,7 +12,18 @@ from typing import TYPE_CHECKING, Any, TextIO
 if TYPE_CHECKING:
     from copick_tools.types import RunResult
 
-TALKATIVE = ("botocore", "boto3", "urllib3", "gql", "s3fs", "fsspec", "httpx2", "cryoet-data-portal", "absl", "matplotlib")
+TALKATIVE = (
+    "botocore",
+    "boto3",
+    "urllib3",
+    "gql",
+    "s3fs",
+    "fsspec",
+    "httpx2",
+    "cryoet-data-portal",
+    "absl",
+    "matplotlib",
+)
 _stdout: TextIO | None = None
 _quiet = False
 

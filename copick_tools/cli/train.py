@@ -52,7 +52,8 @@ def train(
         output.note(
             f"train on {', '.join(plan.data.train)}; validate on {', '.join(plan.data.validation) or 'nothing'}"
         )
-        output.note(f"{plan.memory / 2**20:.0f} MiB of cached tomograms; would write to {plan.folder}")
+        read = f"{plan.memory / 2**20:.0f} MiB of cached tomograms" if plan.memory else "patches are read from disk"
+        output.note(f"{read}; would write to {plan.folder}")
         return
     with output.progress("train") as progress:
         best, done = workflow.train(project, plan, progress, resume=resume, overwrite=overwrite, device=device)

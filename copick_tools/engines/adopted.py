@@ -16,15 +16,19 @@ from pydantic import Field
 
 from copick_tools.data.project import Project
 from copick_tools.engines.family import Settings
-from copick_tools.engines.registry import settings
-from copick_tools.errors import UsageError
+from copick_tools.engines.registry import ADOPTED, settings
+from copick_tools.errors import FormatError, UsageError
 from copick_tools.inference.tiler import Predictor
 from copick_tools.recipes.recipe import Recipe
 from copick_tools.training import checkpoint, harness
 from copick_tools.training.loop import Progress
 
 MIC = "-MIC"
-FAMILY = "copick_tools.engines.adopted"
+FAMILY = ADOPTED
+UNBUILT = (  # what MONAI raises for arguments that don't fit
+    *(TypeError, ValueError, KeyError, IndexError, AttributeError, RuntimeError, AssertionError),
+    *(NotImplementedError, ZeroDivisionError, OverflowError),
+)
 Network = Literal["AttentionUnet", "DynUNet", "SegResNetDS", "SwinUNETR", "MedNeXt", "MedNeXt-MIC"]
 
 
@@ -58,8 +62,17 @@ def train(recipe: Recipe, project: Project, out_dir: Path, progress: Progress, d
 
 
 def load(path: Path, device: str = "auto") -> Predictor:
-    """A checkpoint, ready to predict."""
-    predictor = harness.load(lambda recipe, outputs: build(settings(Model, recipe), outputs), path, device)
+    """A checkpoint, ready to predict. Raises FormatError where its network can't be built."""
+
+    def built(recipe: Recipe, outputs: int) -> torch.nn.Module:
+        model = settings(Model, recipe)
+        try:
+            return build(model, outputs)
+        except UNBUILT as error:
+            reason = " ".join(str(error).split())
+            raise FormatError(f"{path}: its {model.network} can't be built: {reason}", "is the file whole?") from error
+
+    predictor = harness.load(built, path, device)
     predictor.rules = settings(Model, checkpoint.read_card(path).recipe).rules
     return predictor
 

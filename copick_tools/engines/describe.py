@@ -30,8 +30,8 @@ def describe(name: str) -> ModelCard:
         with torch.device("meta"):
             network = module.build(settings, OUTPUTS)
     fields: dict[str, Any] = {key: field.description or "" for key, field in module.Model.model_fields.items()}
-    presets = {"preset": f"{', '.join(['paper', *module.Model.presets])}: values for several of them"}
-    fields |= presets if getattr(module.Model, "presets", None) else {}
+    if presets := getattr(module.Model, "presets", None):
+        fields["preset"] = f"{', '.join(['paper', *presets])}: values for several of them"
     patch = getattr(module, "REFERENCE_PATCH", None)
     return _card(row, network, OUTPUTS, settings=settings.model_dump(mode="json"), fields=fields, patch=patch)
 

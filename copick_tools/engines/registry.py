@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import importlib
+import logging
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
@@ -14,12 +18,17 @@ from copick_tools.errors import NotFoundError, PopsicleError, nearest
 from copick_tools.recipes.load import parse
 from copick_tools.recipes.recipe import Recipe
 
+log = logging.getLogger("copick_tools")
 Settings = TypeVar("Settings", bound=BaseModel)
+ADOPTED = "copick_tools.engines.adopted"  # the family of what other tools trained, where no other is theirs
 
 
 @dataclass(frozen=True)
 class Family:
-    """A row of the registry. extra: of pip, None where the base installation is enough."""
+    """A row of the registry. extra: of pip, None where the base installation is enough.
+
+    caches: whether training can hold whole tomograms in memory (``train.cache``).
+    """
 
     name: str
     module: str
@@ -27,6 +36,7 @@ class Family:
     paper: str
     license: str
     extra: str | None = None
+    caches: bool = True
 
 
 NNUNET = "Apache-2.0 (nnU-Net)"
@@ -40,6 +50,7 @@ FAMILIES = {
             paper="Isensee et al., Nature Methods 18, 203 (2021); POPSICLE B.1",
             license=NNUNET,
             extra="nnunet",
+            caches=False,
         ),
         Family(
             name="nnunet-resenc",
@@ -48,6 +59,7 @@ FAMILIES = {
             paper="Isensee et al., arXiv 2404.09556 (2024); POPSICLE B.1",
             license=NNUNET,
             extra="nnunet",
+            caches=False,
         ),
         Family(
             name="mednext",
@@ -56,6 +68,7 @@ FAMILIES = {
             paper="Roy et al., MICCAI 2023; POPSICLE B.1",
             license="Apache-2.0 (MONAI, nnU-Net)",
             extra="nnunet",
+            caches=False,
         ),
         Family(
             name="swinunetr",
@@ -97,7 +110,7 @@ def family(name: str) -> Family:
     """A family by name, or a module of your own by its path. Raises NotFoundError."""
     if name in FAMILIES:
         return FAMILIES[name]
-    if "." not in name:
+    if "." not in name or not all(part.isidentifier() for part in name.split(".")):
         raise NotFoundError(f"no model family '{name}'", nearest(name, FAMILIES))
     return Family(name, name, "your own", "", "")
 
@@ -114,7 +127,7 @@ def engine(name: str) -> ModuleType:
         message = f"family {name} can't be loaded: no module {error.name}"
         if row.extra:
             raise MissingExtra(message, f'pip install "copick-tools[{row.extra}]"') from error
-        raise NotFoundError(message, f"module {error.name} isn't installed") from error
+        raise NotFoundError(message, "install it, or put the folder that holds it on PYTHONPATH") from error
     except (RuntimeError, ImportError) as error:
         if "torchvision" not in str(error):
             raise
@@ -146,7 +159,29 @@ def resolved(recipe: Recipe) -> Recipe:
 
 
 def load(checkpoint: Path, device: str = "auto") -> Any:
-    """The predictor of a checkpoint of any family. Raises NotFoundError, FormatError."""
+    """The predictor of a checkpoint of any family. Raises NotFoundError, FormatError.
+
+    A checkpoint may come from anywhere. Of a family that isn't ours it names a module, which is imported from where packages
+    are installed or PYTHONPATH says, and not because it lies in the current folder.
+    """
     from copick_tools.training.checkpoint import read_card
 
-    return engine(read_card(checkpoint).recipe.family).load(checkpoint, device)
+    name = read_card(checkpoint).recipe.family
+    if name in FAMILIES or name == ADOPTED:
+        return engine(name).load(checkpoint, device)
+    log.info("%s is of a family that isn't ours: importing %s", checkpoint, name)
+    with _elsewhere():
+        module = engine(name)
+    return module.load(checkpoint, device)
+
+
+@contextmanager
+def _elsewhere() -> Iterator[None]:
+    """Without the current folder on the path, where Python itself put it: first, as for ``python -m``, or as ''."""
+    before, here = list(sys.path), Path.cwd()
+    first = before[:1] if before and Path(before[0]).resolve() != here else []
+    sys.path[:] = first + [entry for entry in before[1:] if entry]
+    try:
+        yield
+    finally:
+        sys.path[:] = before

@@ -113,9 +113,11 @@ class Sums:
         objects, background = out[1:], out[0]
         if any(row.z + self.patch[0] > first for row in self.rows):
             objects.copy_(self.total[:, first - self.z : last - self.z, : self.shape[1], : self.shape[2]])
-            objects.div_(self._counts(first, last))
+            counts = self._counts(first, last)
+            objects.div_(counts.clamp(min=self.least))
             if self.of_logits:
                 _softmax(objects)
+                objects *= counts > 0  # no window, no logits: nothing is there
             objects.clamp_(max=1)
             if self.inside is not None:
                 objects *= torch.from_numpy(self.inside.mask(first, last)).to(self.device)
@@ -135,7 +137,7 @@ class Sums:
                 part, weight = found[low - first : high - first], self.weights[low - row.z : high - row.z]
                 for y, x in row.corners:
                     part[:, y : y + self.patch[1], x : x + self.patch[2]] += weight
-        return found.clamp_(min=self.least)[:, : self.shape[1], : self.shape[2]]
+        return found[:, : self.shape[1], : self.shape[2]]
 
     def _move(self, end: int) -> None:
         """Drop the slices before ``end``, move the others up, and clear the rest; in place."""

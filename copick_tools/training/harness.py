@@ -26,12 +26,22 @@ def check_patch(recipe: Recipe, multiple: int) -> None:
     patch = recipe.train.patch
     if patch is None:
         raise UsageError(f"{recipe.family} plans no patch of its own", "give one: -s train.patch=[64,64,64]")
+    check_turns(recipe, patch)
     if any(side % multiple for side in patch):
         below, above = ([max(multiple, side // multiple * multiple + more) for side in patch] for more in (0, multiple))
         above = [side if side % multiple == 0 else up for side, up in zip(patch, above)]
         raise UsageError(
             f"train.patch {list(patch)} doesn't fit the network: each side has to be a multiple of {multiple}",
             f"the nearest are {below} and {above}",
+        )
+
+
+def check_turns(recipe: Recipe, patch: tuple[int, ...]) -> None:
+    """Raise UsageError where inference would turn windows that aren't square in the plane. patch: zyx."""
+    if recipe.inference.tta in (16, "turns") and patch[1] != patch[2]:
+        raise UsageError(
+            f"inference.tta {recipe.inference.tta} needs windows that are square in the plane, not {list(patch)}",
+            "the last two of train.patch have to be equal, or inference.tta at most 8",
         )
 
 

@@ -11,7 +11,7 @@ import torch
 from copick_tools.errors import PopsicleError
 from copick_tools.recipes.recipe import Recipe
 
-STEP = 32  # voxels; every family takes patches of multiples of it
+STEP = 32  # voxels; every family takes patches of multiples of it, where a side is twice that at least
 CPU_WORDS = ("can't allocate memory", "not enough memory", "Cannot allocate memory")
 
 
@@ -42,7 +42,7 @@ def smaller(recipe: Recipe, patch: tuple[int, ...] | None, cached: bool) -> list
         found.append(f"-s train.batch_size={train.batch_size // 2}")
     if patch is not None:
         less = [max(STEP, side * 2 // 3 // STEP * STEP) if side > STEP else side for side in patch]
-        if less != list(patch):
+        if less != list(patch) and max(less) > STEP:
             found.append(f"-s train.patch=[{','.join(map(str, less))}]")
     if cached:
         found.append("-s train.cache=false")

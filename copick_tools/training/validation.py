@@ -10,7 +10,6 @@ from dataclasses import dataclass
 import numpy as np
 
 from copick_tools.data import read
-from copick_tools.errors import PopsicleError
 from copick_tools.inference.extract import Wanted, predict
 from copick_tools.inference.tiler import Predictor
 from copick_tools.metrics.dice import dice, overlap_counts
@@ -24,6 +23,7 @@ from copick_tools.recipes.task import Task
 from copick_tools.types import Mask, Points
 from copick_tools.volumes.coordinates import to_voxels
 from copick_tools.volumes.extraction import from_probabilities
+from copick_tools.volumes.meanshift import TooManySeeds
 
 log = logging.getLogger("copick_tools")
 
@@ -58,7 +58,7 @@ def _fbeta(predictor: Predictor, runs: list[ValidationRun], recipe: Recipe, task
             candidates = from_probabilities(
                 found.probabilities, known, found.voxel_spacing, picking.extractions(settings)
             )
-        except PopsicleError as error:  # a network that learned nothing yet, and a method that is no use for noise
+        except TooManySeeds as error:  # a network that learned nothing yet, and a method that is no use for noise
             log.warning("run %s: %s; it counts as score 0", run.name, error.message)
             return 0.0
         picks = picking.chosen(candidates, known, settings, found.voxel_spacing)

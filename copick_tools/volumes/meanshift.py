@@ -31,6 +31,10 @@ SEEDS = 1 << 19  # more of them are no particles; as many take some minutes and 
 BATCH = 1 << 20  # rows of balls, or bins, looked at together
 
 
+class TooManySeeds(PopsicleError):
+    """The foreground isn't particles: mean-shift would take for ever."""
+
+
 @dataclass(frozen=True)
 class Clusters:
     """One entry per cluster that has voxels, in an order that the voxels alone decide.
@@ -128,7 +132,7 @@ def _seeds(runs: Runs, grid: Grid, bandwidth: float) -> Floats:
         found.append(np.unique(np.repeat(row, count) * sides[2] + along))
     bins = np.unique(np.concatenate(found))
     if len(bins) > SEEDS:
-        raise PopsicleError(
+        raise TooManySeeds(
             f"mean-shift would start at {len(bins)} places, {SEEDS} at most: the foreground isn't particles",
             "a higher threshold, a larger bandwidth, or method components",
         )

@@ -16,6 +16,7 @@ from copick_tools.recipes.load import load_task
 from copick_tools.recipes.results import ConvertResult
 
 BEST = "best.ckpt"
+SUFFIX = ".ckpt"
 
 
 def stated(task_name: str | None, project: Project | None, **known: float | None) -> Stated:
@@ -34,10 +35,14 @@ def convert(path: Path, out: Path, said: Stated, overwrite: bool = False) -> Con
 
     Raises NotFoundError, FormatError, UsageError.
     """
+    if out.is_dir():
+        raise UsageError(f"--out {out} is a folder", f"name a file, for example --out {out / BEST}")
+    if out.suffix != SUFFIX:
+        raise UsageError(f"--out {out} doesn't end in {SUFFIX}", f"for example --out {out.with_suffix(SUFFIX)}")
     expected = outputs(path, out)
     done = all(file.is_file() for file in expected) and not overwrite
     if not done:
-        adopt(path, out, said)
+        adopt(path, out, said, overwrite)
     return summary(expected, converted=not done)
 
 
@@ -67,8 +72,14 @@ def opened(
     """Checkpoints of ours for each path: itself, the best one of an experiment's folder, or a model of another tool,
     converted for as long as the block lasts; one with several folds becomes several. Converted twice it has the same hash.
 
-    voxel_spacing: angstrom, of the tomograms, which tells the unit where a model doesn't. Raises as `convert`.
+    voxel_spacing: angstrom, of the tomograms, which tells the unit where a model doesn't. Raises as `convert`, and UsageError
+    for a task where none of the models is another tool's.
     """
+    if task_name and all(path.exists() and kind_of(path) is None for path in paths):
+        raise UsageError(
+            "--task says whose objects a model of Octopi or nnU-Net knows; these are popsicle's, which know theirs",
+            "leave --task out",
+        )
     with ExitStack() as stack:
         found: list[Path] = []
         for path in paths:

@@ -103,7 +103,7 @@ def plan_calibration(
     reference = asked.reference or (uris.picks_uri(recipe.reference or model.card.task.reference),)
     asked = replace(asked, split=split, reference=reference)
     return Plan(
-        model, checkpoint, project, runs, asked, out or checkpoint.with_name(THRESHOLDS), _seen(checkpoint, runs)
+        model, checkpoint, project, runs, asked, out or checkpoint.with_name(THRESHOLDS), _seen(model.paths, runs)
     )
 
 
@@ -176,13 +176,16 @@ def calibrate(plan: Plan, progress: Progress) -> Thresholds:
     return thresholds
 
 
-def _seen(checkpoint: Path, runs: Sequence[str]) -> tuple[str, ...]:
-    """A warning where the checkpoint's own experiment says that some of the runs were trained on."""
-    data = read_document(checkpoint.with_name("data.json"), ExperimentData, "train again")
-    trained = sorted(set(data.train) & set(runs)) if data else []
-    if not trained:
-        return ()
-    return (f"the checkpoint was trained on {', '.join(trained)}: thresholds learned there are too sure of it",)
+def _seen(checkpoints: Sequence[Path], runs: Sequence[str]) -> tuple[str, ...]:
+    """A warning for each checkpoint whose own experiment says that some of the runs were trained on."""
+    found = []
+    for path in checkpoints:
+        data = read_document(path.with_name("data.json"), ExperimentData, "train again")
+        trained = sorted(set(data.train) & set(runs)) if data else []
+        which = f"checkpoint {path}" if len(checkpoints) > 1 else "the checkpoint"
+        if trained:
+            found.append(f"{which} was trained on {', '.join(trained)}: thresholds learned there are too sure of it")
+    return tuple(found)
 
 
 def ways_to_pick(recipe: Pick, methods: Sequence[str] = ()) -> tuple[Pick, ...]:

@@ -34,11 +34,17 @@ def _packages() -> Iterator[Check]:
     for module, package in NEEDED.items():
         try:
             importlib.import_module(module)
-            yield Check(name=package, status="ok", detail=version(package))
-        except PackageNotFoundError:
-            yield Check(name=package, status="ok", detail="no version recorded")
+            yield Check(name=package, status="ok", detail=_version(package))
         except ImportError as error:
             yield Check(name=package, status="broken", detail=str(error), hint=f"pip install {package}")
+
+
+def _version(package: str) -> str:
+    """As installed; a module may be there without a record of it."""
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return "no version recorded"
 
 
 def _extras() -> Iterator[Check]:
@@ -49,7 +55,7 @@ def _extras() -> Iterator[Check]:
             hint = f'pip install "copick-tools[{extra}]"'
             yield Check(name=package, status="absent", detail=f"needed by {families}", hint=hint)
         else:
-            yield Check(name=package, status="ok", detail=f"{version(package)}, for {families}")
+            yield Check(name=package, status="ok", detail=f"{_version(package)}, for {families}")
 
 
 def _torchvision() -> Check:
@@ -60,7 +66,7 @@ def _torchvision() -> Check:
         importlib.import_module("torchvision")
     except (ImportError, RuntimeError) as error:
         return Check(name="torchvision", status="broken", detail=str(error), hint="pip uninstall torchvision")
-    return Check(name="torchvision", status="ok", detail=version("torchvision"))
+    return Check(name="torchvision", status="ok", detail=_version("torchvision"))
 
 
 def _devices() -> Iterator[Check]:

@@ -57,13 +57,15 @@ class Options:
 class Model:
     """A checkpoint, ready: its predictor, its card, and how each object is picked.
 
-    learned: the thresholds that it is picked with, None for the recipe's. identity: see `identity`.
+    learned: the thresholds that it is picked with, None for the recipe's. paths: of all its checkpoints. identity: see
+    `identity`.
     """
 
     predictor: Any
     card: Card
     pick: Pick
     settings: Mapping[str, Pick]
+    paths: tuple[Path, ...]
     identity: str
     learned: Setting | None = None
 
@@ -83,12 +85,12 @@ class Model:
             settings = {name: changed(learned.objects[name], options.given) for name in names}
         paths = (checkpoint, *options.others)
         members = [_tiling(registry.load(path, device), options.tiling) for path in paths]
-        return cls(_together(members), card, pick, settings, identity(checkpoint, options), learned)
+        return cls(_together(members), card, pick, settings, paths, identity(checkpoint, options), learned)
 
     @property
     def several(self) -> bool:
         """Whether it is an ensemble."""
-        return hasattr(self.predictor, "members")
+        return len(self.paths) > 1
 
     @property
     def particles(self) -> list[Particle]:

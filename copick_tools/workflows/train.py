@@ -7,7 +7,7 @@ import json
 import logging
 import math
 import shutil
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -57,10 +57,12 @@ def plan_training(project: Project, recipe_name: str, settings: tuple[str, ...] 
     data = TrainingData.resolve(project, recipe)
     shapes = {run: data.shape(run) for run in data.train}
     _require_room(recipe, shapes)
+    _require_reach(recipe, data.voxel_spacing)
     stem = Path(recipe_name).stem
     parts = [data.task.name, recipe.family] + ([] if stem == recipe.family else [stem])
     record = ExperimentData(project=str(project.config), train=data.train, validation=data.validation)
-    memory = 4 * sum(math.prod(shape) for shape in shapes.values()) if recipe.train.cache else 0
+    cached = recipe.train.cache and registry.family(recipe.family).caches
+    memory = 4 * sum(math.prod(shape) for shape in shapes.values()) if cached else 0
     return Plan(recipe, out or Path("experiments").joinpath(*parts), record, memory)
 
 
@@ -72,11 +74,8 @@ def _require_room(recipe: Recipe, shapes: Mapping[str, tuple[int, ...]]) -> None
     small = [run for run, shape in shapes.items() if any(side > length for side, length in zip(patch, shape))]
     if len(small) == len(shapes):
         run = max(shapes, key=lambda name: math.prod(map(min, patch, shapes[name])))
-        multiple = registry.multiple(recipe)
-        fits = [min(side, length // multiple * multiple) for side, length in zip(patch, shapes[run])]
-        hint = (
-            f"at most -s train.patch=[{','.join(map(str, fits))}]" if all(fits) else "the network is too deep for them"
-        )
+        fits = _fitting(recipe, shapes[run])
+        hint = f"at most -s train.patch=[{','.join(map(str, fits))}]" if fits else "the network is too deep for them"
         raise UsageError(
             f"train.patch {list(patch)} is larger than the training tomograms: {run} has {list(shapes[run])} voxels",
             hint,
@@ -87,6 +86,29 @@ def _require_room(recipe: Recipe, shapes: Mapping[str, tuple[int, ...]]) -> None
             "and left out of the loss",
             *(len(small), len(shapes), list(patch), small[0]),
         )
+
+
+def _require_reach(recipe: Recipe, voxel_spacing: float) -> None:
+    """Raise UsageError where validation would pick by a mean-shift that reaches no second voxel."""
+    pick = recipe.pick
+    if pick.method == "mean-shift" and pick.bandwidth is not None and pick.bandwidth < voxel_spacing:
+        raise UsageError(
+            f"pick.bandwidth {pick.bandwidth:g} A is less than a voxel, {voxel_spacing:g} A",
+            "about a particle's radius is usual; null leaves it to the objects",
+        )
+
+
+def _fitting(recipe: Recipe, shape: Sequence[int]) -> list[int]:
+    """About the largest patch, zyx, that a tomogram holds and the family takes; empty where there is none."""
+    patch, check = recipe.train.patch or (), registry.engine(recipe.family).check
+    for multiple in (1, 2, 4, 8, 16, 32, 64):
+        sides = [min(side, length) // multiple * multiple for side, length in zip(patch, shape)]
+        smaller = recipe.train.model_copy(update={"patch": tuple(sides)})
+        with contextlib.suppress(UsageError):
+            if all(sides):
+                check(recipe.model_copy(update={"train": smaller}))
+                return sides
+    return []
 
 
 def _as_there(recipe: Recipe, project: Project) -> Recipe:

@@ -93,4 +93,27 @@ def test_models_and_files(tmp_path):
     paths = [tmp_path / name for name in names]
     assert models_and_files(paths) == (tuple(paths[:4]), tuple(paths[4:]))
     assert models_and_files(paths[:1]) == (tuple(paths[:1]), ())
-    assert models_and_files([paths[0], tmp_path / "typo.xyz"]) == ((paths[0],), (tmp_path / "typo.xyz",))
+    (tmp_path / "odd.xyz").touch()
+    (tmp_path / "nameless").touch()
+    odd, volume = tmp_path / "odd.xyz", tmp_path / "nowhere.mrc"
+    assert models_and_files([paths[0], odd]) == ((paths[0],), (odd,))
+    config = tmp_path / "model_config.yaml"
+    for models in ([paths[0], tmp_path / "nowhere.ckpt"], [paths[0], config], [paths[0], tmp_path / "nameless"]):
+        assert models_and_files([*models, volume]) == (tuple(models), (volume,))
+
+
+@pytest.mark.parametrize("name", ["second", "typo.xyz"])
+def test_what_is_not_there_is_no_tomogram(name, project, checkpoint, popsicle, tmp_path):
+    paths = (checkpoint, tmp_path / name)
+    for given in (("-c", project.config, "-i", "wbp", "-o", ":x/1"), ("--out", tmp_path / "p.star")):
+        failed = popsicle("localize", *paths, *given, code=1)
+        assert f"no file or folder {tmp_path / name}" in failed.stderr
+        assert ".ckpt" in failed.stderr
+        assert ".mrc" in failed.stderr
+
+
+def test_what_any_of_them_was_trained_on_is_said(project, checkpoint, second, popsicle, tmp_path):
+    where = ("-c", project.config, "-i", "wbp", "--device", "cpu", "-r", "TS_1", "-r", "TS_2")
+    out = ("--out", tmp_path / "both.yaml", "--method", "components")
+    warnings = popsicle.json("calibrate", checkpoint, second, *where, *out)["warnings"]
+    assert sum("was trained on TS_1" in warning for warning in warnings) == 2

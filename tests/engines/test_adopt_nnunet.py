@@ -1,18 +1,14 @@
 """A model that nnU-Net trained predicts here what nnU-Net predicts with it."""
 
 import copy
-import json
 import subprocess
 import sys
-from pathlib import Path
 
 import nnunet_training
 import numpy as np
 import pytest
 import torch
-from foreign import PLAIN, Malicious, nnunet_document, probabilities, shaken
-from monai.networks.blocks.mednext_block import MedNeXtBlock, MedNeXtDownBlock, MedNeXtOutBlock, MedNeXtUpBlock
-from monai.networks.nets.mednext import MedNeXt
+from foreign import PLAIN, Malicious, alone, nnunet_document, probabilities, results_folder, shaken
 
 from copick_tools.data.read import read_tomogram
 from copick_tools.data.uris import tomogram_uri
@@ -44,22 +40,7 @@ def document(network):
 @pytest.fixture
 def results(document, tmp_path):
     """A results folder of two folds."""
-    return results_folder(tmp_path / "nnUNetTrainer__nnUNetPlans__3d_fullres", document)
-
-
-def results_folder(folder: Path, document: dict, folds=(0, 1)) -> Path:
-    for fold in folds:
-        (folder / f"fold_{fold}/validation").mkdir(parents=True)
-        torch.save(document, folder / f"fold_{fold}/checkpoint_final.pth")
-    for name, key in (("plans.json", "plans"), ("dataset.json", "dataset_json")):
-        (folder / name).write_text(json.dumps(document["init_args"][key]))
-    return folder
-
-
-def alone(document: dict, folder: Path) -> Path:
-    path = folder / "checkpoint_final.pth"
-    torch.save(document, path)
-    return path
+    return results_folder(tmp_path / "nnUNetTrainer__nnUNetPlans__3d_fullres", {0: document, 1: document})
 
 
 def test_cards_of_two_folds(results, shared_project, tmp_path):
@@ -96,6 +77,33 @@ def test_any_part_of_the_results_will_do(results, shared_project, tmp_path):
     assert len(adopt(results, tmp_path / "best.ckpt", said)) == 2
     (results / "fold_1/checkpoint_best.pth").rename(results / "fold_1/checkpoint_latest.pth")
     assert adopt(results, tmp_path / "one.ckpt", said) == (tmp_path / "one.ckpt",)
+
+
+def test_training_on_all_data_is_no_fold(document, shared_project, tmp_path, caplog):
+    """nnU-Net itself leaves fold_all out where there are numbered folds."""
+    results, said = (
+        results_folder(tmp_path / "results", {0: document, 1: document, "all": document}),
+        stated(None, shared_project),
+    )
+    made = adopt(results, tmp_path / "best.ckpt", said)
+    assert [path.name for path in made] == ["best-fold_0.ckpt", "best-fold_1.ckpt"]
+    assert "fold_all" in caplog.text
+    assert adopt(results / "fold_all", tmp_path / "all.ckpt", said) == (tmp_path / "all.ckpt",)
+    for fold in (0, 1):
+        (results / f"fold_{fold}/checkpoint_final.pth").unlink()
+    assert adopt(results, tmp_path / "alone.ckpt", said) == (tmp_path / "alone.ckpt",)
+
+
+def test_all_folds_or_none(results, document, shared_project, tmp_path):
+    said, out = stated(None, shared_project), tmp_path / "out/best.ckpt"
+    torch.save({**document, "network_weights": None}, results / "fold_1/checkpoint_final.pth")
+    with pytest.raises(FormatError, match="no weights"):
+        adopt(results, out, said)
+    assert not list(out.parent.glob("*"))
+    out.with_name("best-fold_0.ckpt").write_text("was there before")
+    with pytest.raises(FormatError, match="no weights"):
+        adopt(results, out, said)
+    assert [path.read_text() for path in out.parent.glob("*")] == ["was there before"]
 
 
 def test_residual_encoder(shared_project, tmp_path):
@@ -136,77 +144,6 @@ def test_configurations_inherit(network, shared_project, tmp_path):
         adopt(alone(document, tmp_path), tmp_path / "best.ckpt", stated(None, shared_project))
 
 
-class Authors(torch.nn.Module):
-    """MedNeXt by the names of its authors' code. widening: of each of the nine stages, theirs to go down as the next one."""
-
-    def __init__(self, features: int, outputs: int, widening: list[int]) -> None:
-        super().__init__()
-        self.stem = torch.nn.Conv3d(1, features, 1)
-        for level in range(4):
-            width, other = features << level, 8 - level
-            same = {"kernel_size": 3, "use_residual_connection": True}
-            for name, ratio in ((f"enc_block_{level}", widening[level]), (f"dec_block_{level}", widening[other])):
-                setattr(self, name, torch.nn.Sequential(*[MedNeXtBlock(width, width, ratio, **same) for _ in range(2)]))
-            setattr(self, f"down_{level}", MedNeXtDownBlock(width, 2 * width, widening[level + 1], **same))
-            setattr(self, f"up_{level}", MedNeXtUpBlock(2 * width, width, widening[other], **same))
-            setattr(self, f"out_{level}", MedNeXtOutBlock(width, outputs, "3d"))
-        wide = features << 4
-        self.bottleneck = torch.nn.Sequential(*[MedNeXtBlock(wide, wide, widening[4], **same) for _ in range(2)])
-        self.out_4 = MedNeXtOutBlock(wide, outputs, "3d")
-        self.dummy_tensor = torch.nn.Parameter(torch.tensor([1.0]))
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        x, before = self.stem(x), []
-        for level in range(4):
-            before.append(getattr(self, f"enc_block_{level}")(x))
-            x = getattr(self, f"down_{level}")(before[-1])
-        x = self.bottleneck(x)
-        for level in (3, 2, 1, 0):
-            x = getattr(self, f"dec_block_{level}")(before[level] + getattr(self, f"up_{level}")(x))
-        return self.out_0(x)
-
-
-@pytest.mark.parametrize(
-    ("widening", "family"),
-    [([2, 3, 4, 4, 4, 4, 4, 3, 2], "copick_tools.engines.adopted"), ([2] * 9, "mednext")],
-)
-def test_mednext_as_its_authors_name_it(widening, family, shared_project, tmp_path):
-    network = shaken(Authors(4, 3, widening))
-    document = nnunet_document(network, trainer="nnUNetTrainerMedNeXtB_kernel3", patch_size=[32, 32, 32])
-    (out,) = adopt(alone(document, tmp_path), tmp_path / "best.ckpt", stated(None, shared_project))
-    card, _ = read(out)
-    assert card.recipe.family == family
-    volume = np.random.default_rng(0).normal(3, 2, (32, 32, 32)).astype(np.float32)
-    with torch.inference_mode():
-        voxels = torch.from_numpy((volume - volume.mean()) / volume.std())[None, None]
-        expected = torch.softmax(network(voxels), 1)[0].numpy()
-    predictor = registry.load(out, "cpu")
-    assert predictor.rules == "nnunet"
-    np.testing.assert_allclose(probabilities(predictor, volume), expected, atol=2e-3)
-
-
-def test_mednext_of_the_authors_counts_as_theirs():
-    from copick_tools.engines import adopted, mednext
-    from copick_tools.engines.adopt import networks as adopt_networks
-
-    model = mednext.Model()
-    other = adopted.Model(network="MedNeXt-MIC", arguments=adopt_networks._arguments(model))
-    dummy = 1
-    assert sum(p.numel() for p in adopted.build(other, 7).parameters()) + dummy == 10_533_220  # create_mednextv1_base
-
-
-def test_mednext_of_monai(shared_project, tmp_path):
-    network = MedNeXt(3, 4, 1, 3, (2, 3, 4, 4), (4, 4, 3, 2), 4, 3, deep_supervision=True, use_residual_connection=True)
-    document = nnunet_document(network, trainer="nnUNetTrainerMedNeXt", patch_size=[32, 32, 32])
-    (out,) = adopt(alone(document, tmp_path), tmp_path / "best.ckpt", stated(None, shared_project))
-    card, _ = read(out)
-    assert (card.recipe.family, card.recipe.model["expansion"]) == ("mednext", [2, 3, 4, 4, 4])
-    assert registry.load(out, "cpu").rules == "nnunet"
-    document["network_weights"] = {"stem.weight": torch.zeros(1)}
-    with pytest.raises(FormatError, match="aren't those of a MedNeXt"):
-        adopt(alone(document, tmp_path), tmp_path / "best.ckpt", stated(None, shared_project))
-
-
 @pytest.mark.parametrize(
     ("given", "match"),
     [
@@ -219,11 +156,27 @@ def test_mednext_of_monai(shared_project, tmp_path):
         ({"use_mask_for_norm": [True]}, "within a mask"),
         ({"preprocessor_name": "MyPreprocessor"}, "prepared by MyPreprocessor"),
         ({"spacing": [20.0, 10.0, 10.0]}, "aren't cubes"),
+        ({"spacing": [0, 0, 0]}, "voxel spacing is 0"),
+        ({"spacing": [float("nan")] * 3}, "voxel spacing is nan"),
+        ({"spacing": [10.0, 10.0, -10.0]}, "voxel spacing is -10"),
+        ({"spacing": "ten"}, "spacing: Input should be a valid list"),
+        ({"batch_size": None}, "batch_size: Input should be a valid integer"),
+        ({"patch_size": [16, None, 16]}, r"patch_size\.1: Input should be a valid integer"),
+        ({"normalization_schemes": None}, "normalization_schemes: "),
+        ({"plans": {"transpose_forward": 0}}, "transpose_forward: "),
+        ({"plans": {"configurations": []}}, "configurations: "),
+        ({"dataset": {"channel_names": 1}}, "channel_names"),
+        ({"architecture": "UNet"}, "architecture: "),
+        (
+            {"architecture": {**PLAIN, "arch_kwargs": {**PLAIN["arch_kwargs"], "features_per_stage": [-4, 8, 16]}}},
+            "can't be built",
+        ),
         ({"labels": {"background": 0, "all": [1, 2], "Ribosome": 2}}, "regions"),
         ({"dataset": {"regions_class_order": [1, 2]}}, "regions"),
         ({"labels": {}}, "no labels"),
         ({"labels": {"background": 0, "Ribosome": 1, "apo_ferritin": 3}}, "without gaps"),
         ({"labels": {"background": 0, "Ribosome": "one"}}, "no number"),
+        ({"labels": {"background": [], "Ribosome": 1}}, "no number"),
         ({"architecture": {**PLAIN, "network_class_name": "os.system"}}, "its network is system"),
         ({"trainer": "nnUNetTrainerBN", "architecture": RESIDUAL}, "as nnUNetTrainerBN builds it"),
     ],

@@ -1,5 +1,7 @@
 """A model that Octopi trained predicts here what MONAI makes of its weights."""
 
+from contextlib import nullcontext
+
 import numpy as np
 import pytest
 import torch
@@ -13,7 +15,7 @@ from copick_tools.engines import registry
 from copick_tools.engines.adopt.adopt import adopt, kind_of
 from copick_tools.errors import FormatError, NotFoundError, UsageError
 from copick_tools.recipes.load import load_task
-from copick_tools.training.checkpoint import read
+from copick_tools.training.checkpoint import read, save
 from copick_tools.workflows.adopt import stated
 
 SEG = {"init_filters": 8, "blocks_down": (1, 1, 2, 2), "blocks_up": (1, 1, 1), "act": "prelu", "norm": "instance"}
@@ -109,6 +111,19 @@ def test_every_architecture(name, model, build, family, shared_project, tmp_path
     with torch.inference_mode():
         expected = torch.softmax(network(NormalizeIntensity()(torch.from_numpy(volume)[None])[None]), 1)[0].numpy()
     np.testing.assert_allclose(probabilities(registry.load(out, "cpu"), volume), expected, atol=2e-3)
+
+
+def test_damaged_settings_of_a_network(shared_project, tmp_path):
+    model = {"architecture": "AttentionUnet", "channels": [8, 16], "strides": [2], "dropout": 0.1}
+    network = nets.AttentionUnet(3, 1, 3, channels=[8, 16], strides=[2], dropout=0.1)
+    folder = octopi_folder(tmp_path / "octopi", network, {**model, "dim_in": 16, "num_classes": 3})
+    (out,) = adopt(folder, tmp_path / "best.ckpt", stated(None, shared_project))
+    card, tensors = read(out)
+    for arguments in ({"channels": [-8, 16], "strides": [2]}, {"in_channels": 1}, {"channels": None, "strides": 2}):
+        card.recipe.model["arguments"] = arguments
+        save(out, card, {"network": tensors["network"]})
+        with pytest.raises(FormatError, match="AttentionUnet can't be built"):
+            registry.load(out, "cpu")
 
 
 def test_labels_are_matched_by_name(shared_project, recipe_path, tmp_path):
@@ -208,11 +223,20 @@ def test_weights_of_another_network(broken, shared_project, tmp_path):
         ({"dataloader": {"tomo_uris": ["wbp@10.0", "wbp@5.0"]}}, UsageError, "several voxel spacings: 10, 5"),
         ({"dataloader": {"tomo_uris": None, "voxel_size": None}}, UsageError, "at which voxel spacing"),
         ({"dataloader": {"tomo_uris": ["wbp@ten"]}}, FormatError, "no number"),
+        ({"dataloader": {"tomo_uris": ["wbp@0"]}}, FormatError, "voxel spacing is 0"),
+        ({"dataloader": {"tomo_uris": None, "voxel_size": 0}}, FormatError, "voxel spacing is 0"),
+        ({"dataloader": {"tomo_uris": None, "voxel_size": float("nan")}}, FormatError, "voxel spacing is nan"),
+        ({"dataloader": {"tomo_uris": 10.0}}, None, None),
+        (
+            {"model": {"architecture": "DynUNet", **DYN, "kernel_size": [float("inf")] * 3}},
+            FormatError,
+            "can't be built",
+        ),
     ],
 )
 def test_bad_configurations(changes, error, match, broken, shared_project, tmp_path):
     edited(broken, **changes)
-    with pytest.raises(error, match=match):
+    with pytest.raises(error, match=match) if error else nullcontext():
         adopt(broken, tmp_path / "best.ckpt", stated(None, shared_project))
 
 

@@ -4,6 +4,7 @@ import json
 import logging
 import os
 import random
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -54,6 +55,20 @@ def test_surroundings_are_put_back(tmp_path, monkeypatch, caplog):
     assert dict(os.environ) == before
     assert (random.getstate(), np.random.get_state()[1].tolist()) == drawn
     assert [record.message for record in caplog.records] == ["nnU-Net: Attempting to find"]
+
+
+def test_matplotlib_keeps_a_folder_that_stays(tmp_path, monkeypatch):
+    monkeypatch.delenv("MPLCONFIGDIR", raising=False)
+    with surroundings(tmp_path):
+        folder = Path(os.environ["MPLCONFIGDIR"])
+    assert folder.is_dir()
+    assert not folder.is_relative_to(tmp_path)
+    with surroundings(tmp_path):
+        assert os.environ["MPLCONFIGDIR"] == str(folder)
+    assert "MPLCONFIGDIR" not in os.environ
+    monkeypatch.setenv("MPLCONFIGDIR", "mine")
+    with surroundings(tmp_path):
+        assert os.environ["MPLCONFIGDIR"] == "mine"
 
 
 def test_prints_reach_no_stream(tmp_path, capsys):
@@ -130,6 +145,7 @@ def test_planned_patch_of_mednext_is_a_multiple(recipe, tmp_path):
         plan = make_plan(mednext.FAMILY, mednext.Model(), with_patch(recipe, None), False)
     assert not any(side % 16 for side in plan["patch"])
     assert plan["patch"][0] < plan["patch"][1]
+    assert plan["architecture"] == mednext.planned(mednext.Model(), [], [])
 
 
 def test_given_patch_stays(recipe, tmp_path):
@@ -162,3 +178,11 @@ def test_foreign_plan_runs_no_code():
     for change in ({"network_class_name": "os.system"}, {"arch_kwargs": {}}, {"arch_kwargs": {"conv_op": "os.system"}}):
         with pytest.raises(FormatError, match="can't be built"):
             unet({**plan, **change}, 3, True)
+
+
+def test_foreign_plan_with_impossible_numbers():
+    plan = architecture("PlainConvUNet", nnunet.Model(preset="tiny"), [(1, 1, 1), (2, 2, 2)], [(3, 3, 3)] * 2, {})
+    counts = {"n_conv_per_stage": [1, 1], "n_conv_per_stage_decoder": [1]}
+    for change in ({"features_per_stage": [-4, 8]}, {"kernel_sizes": [[3, 3, 3], [-3, 3, 3]]}):
+        with pytest.raises(FormatError, match="can't be built"):
+            unet({**plan, "arch_kwargs": {**plan["arch_kwargs"], **counts, **change}}, 3, True)

@@ -1,5 +1,6 @@
 """What is missing, broken or too large is said before anything is trained."""
 
+import re
 import subprocess
 import sys
 
@@ -105,3 +106,27 @@ def test_show_says_what_an_experiment_holds(checkpoint, popsicle):
     assert by_file["patch"] == [16, 24, 24]
     assert by_file["outputs"] == 3
     assert by_file["parameters"] == by_file["state_dict_elements"] > 1000
+
+
+@pytest.mark.parametrize("family", registry.FAMILIES)
+def test_the_patch_that_is_named_is_one_that_fits(project, recipe_path, popsicle, family):
+    """What a message says to try has to work; of SwinUNETR and such small tomograms nothing would."""
+    common = ("-c", project.config, "-s", f"model={{family: {family}, preset: tiny}}")
+    failed = popsicle("train", recipe_path, *common, "-s", "train.patch=[64,64,64]", code=2).stderr
+    assert "larger than the training tomograms: TS_1 has [24, 48, 48] voxels" in failed
+    if family == "swinunetr":
+        assert "too deep" in failed
+        return
+    named = re.search(r"-s (train.patch=\S+)", failed)[1]
+    popsicle("train", recipe_path, *common, "-s", named, "--dry-run")
+
+
+def test_turns_need_square_windows(project, recipe_path, popsicle):
+    settings = ("-s", "inference.tta=turns", "-s", "train.patch=[16,16,24]")
+    failed = popsicle("train", recipe_path, "-c", project.config, *settings, code=2)
+    assert "square in the plane" in failed.stderr
+
+
+def test_bandwidth_below_a_voxel(project, recipe_path, popsicle):
+    settings = ("-s", "pick.method=mean-shift", "-s", "pick.bandwidth=5")
+    assert "less than a voxel" in popsicle("train", recipe_path, "-c", project.config, *settings, code=2).stderr

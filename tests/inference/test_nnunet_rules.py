@@ -122,3 +122,25 @@ def test_frame_reads_what_is_there():
     assert occupied_box(empty) == (slice(0, 3), slice(0, 4), slice(0, 5))
     with pytest.raises(ValueError, match="all voxels are 0"):
         Frame.around(empty, (2, 2, 2))
+
+
+class Corner:
+    """A sample in one column of cells."""
+
+    def rows(self, y, x):
+        return (0, 16) if y.start < 16 and x.start < 16 else (0, 0)
+
+
+class Nothing(torch.nn.Module):
+    """Always background."""
+
+    def forward(self, x):
+        return torch.cat([x * 0 + 5, x * 0, x * 0], dim=1)
+
+
+@pytest.mark.parametrize("rules", ["monai", "nnunet"])
+def test_voxels_without_a_window_are_background(rules):
+    """Cells of the sample reach beyond the windows that see it."""
+    volume = shifted((16, 40, 50))
+    found = whole(tiled(Nothing(), (16, 10, 12), 0.0, rules=rules).slabs(volume, Corner()))
+    assert (found[0] > 0.98).all()

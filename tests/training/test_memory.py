@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from copick_tools.engines import octopi
+from copick_tools.engines import octopi, registry
 from copick_tools.errors import PopsicleError
 from copick_tools.recipes.load import load_recipe
 from copick_tools.training import checkpoint as files
@@ -46,6 +46,7 @@ def test_what_to_try():
     ]
     recipe = load_recipe("phantom/octopi", ("train.batch_size=1", "train.cache=false"))
     assert smaller(recipe, (32, 128, 16), False) == ["-s train.patch=[32,64,16]"]
+    assert smaller(recipe, (64, 64, 64), False) == ["a smaller model"]  # not one that SwinUNETR can't take
     assert smaller(recipe, (32, 32, 32), False) == ["a smaller model"]
 
 
@@ -58,3 +59,13 @@ def test_memory_of_the_host(error, tmp_path):
 def test_other_errors_pass(tmp_path):
     with pytest.raises(RuntimeError, match="size mismatch"), explained(load_recipe("phantom/octopi"), None, tmp_path):
         raise RuntimeError("size mismatch")
+
+
+@pytest.mark.parametrize("family", registry.FAMILIES)
+@pytest.mark.parametrize("patch", [(64, 64, 64), (96, 96, 96), (64, 128, 128)])
+def test_every_family_takes_the_smaller_patch(family, patch):
+    recipe = load_recipe("phantom-sim/tiny", (f"model.family={family}", f"train.patch={list(patch)}"))
+    for setting in smaller(recipe, patch, False):
+        if setting.startswith("-s train.patch"):
+            changed = load_recipe("phantom-sim/tiny", (f"model.family={family}", setting.removeprefix("-s ")))
+            registry.engine(family).check(registry.resolved(changed))

@@ -1,17 +1,17 @@
 """Models of other tools in place of checkpoints, and our checkpoints without this package."""
 
-import json
 import re
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from foreign import OCTOPI, nnunet_document, octopi_folder, probabilities, shaken
+from foreign import OCTOPI, PLAIN, nnunet_document, octopi_folder, probabilities, results_folder, shaken
 from monai.networks.nets import UNet
 
 from copick_tools.data.hashing import file_hash
 from copick_tools.data.read import read_picks
+from copick_tools.data.replace import HOST
 from copick_tools.data.uris import picks_uri, tomogram_uri
 from copick_tools.engines import registry
 from copick_tools.errors import PopsicleError, UsageError
@@ -35,24 +35,32 @@ def octopi(checkpoint, tmp_path):
 @pytest.fixture(scope="module")
 def nnunet(tmp_path_factory):
     """Two folds of nnU-Net."""
-    from foreign import PLAIN
-
     from copick_tools.engines.bridge.networks import unet
 
-    folder = tmp_path_factory.mktemp("nnunet")
-    for fold in (0, 1):
-        document = nnunet_document(shaken(unet(PLAIN, 3, True), fold), fold=fold)
-        (folder / f"fold_{fold}").mkdir()
-        torch.save(document, folder / f"fold_{fold}/checkpoint_final.pth")
-    for name, key in (("plans.json", "plans"), ("dataset.json", "dataset_json")):
-        (folder / name).write_text(json.dumps(document["init_args"][key]))
-    return folder
+    networks = {fold: shaken(unet(PLAIN, 3, True), fold) for fold in (0, 1)}
+    documents = {fold: nnunet_document(network, fold=fold) for fold, network in networks.items()}
+    return results_folder(tmp_path_factory.mktemp("nnunet"), documents)
 
 
 def test_own_checkpoints_pass(checkpoint, tmp_path):
     with adopt.opened([checkpoint, checkpoint.parent, tmp_path / "nowhere.ckpt"]) as found:
         assert found == (checkpoint, checkpoint, tmp_path / "nowhere.ckpt")
     assert adopt.own_checkpoints([checkpoint.parent, checkpoint]) == (checkpoint, checkpoint)
+
+
+def test_task_says_nothing_of_own_checkpoints(checkpoint, octopi, recipe_path, project, popsicle, tmp_path):
+    task = str(recipe_path.with_name("toy.yaml"))
+    with (
+        pytest.raises(UsageError, match="--task says whose objects"),
+        adopt.opened([checkpoint, checkpoint.parent], task),
+    ):
+        pass
+    with adopt.opened([checkpoint, octopi], task) as found:
+        assert len(found) == 2
+    given = ("-c", project.config, "-i", "wbp", "--task", task)
+    assert "--task" in popsicle("localize", checkpoint, *given, "-o", ":x/1", code=2).stderr
+    assert "--task" in popsicle("segment", checkpoint, *given, "-o", "x:x/1?multilabel=true", code=2).stderr
+    assert "no checkpoint" in popsicle("localize", tmp_path / "x.ckpt", *given, "-o", ":x/1", code=1).stderr
 
 
 def test_opened_for_a_while(checkpoint, octopi, nnunet, shared_project):
@@ -130,9 +138,44 @@ def test_command_with_folds(nnunet, recipe_path, tmp_path, popsicle):
     task, out = recipe_path.with_name("toy.yaml"), tmp_path / "best.ckpt"
     found = popsicle.json("models", "convert", nnunet, "--task", task, "--out", out)
     assert [Path(path).name for path in found["checkpoints"]] == ["best-fold_0.ckpt", "best-fold_1.ckpt"]
-    (tmp_path / "best-fold_1.ckpt").unlink()
+    first, second = tmp_path / "best-fold_0.ckpt", tmp_path / "best-fold_1.ckpt"
+    second.unlink()
+    before = first.stat().st_mtime_ns
     assert popsicle.json("models", "convert", nnunet, "--task", task, "--out", out)["converted"]
-    assert (tmp_path / "best-fold_1.ckpt").exists()
+    assert second.exists()
+    assert first.stat().st_mtime_ns == before
+
+
+def test_command_takes_care_of_files(octopi, shared_project, tmp_path, popsicle):
+    def convert(out, code=0):
+        return popsicle("models", "convert", octopi, "-c", shared_project.config, "--out", out, code=code).stderr
+
+    (tmp_path / "there").mkdir()
+    assert "is a folder" in convert(tmp_path / "there", code=2)
+    assert str(tmp_path / "there/best.ckpt") in convert(tmp_path / "there", code=2)
+    weights = (octopi / "best_model.pth").read_bytes()
+    assert "doesn't end in .ckpt" in convert(octopi / "best_model.pth", code=2)
+    assert (octopi / "best_model.pth").read_bytes() == weights
+    out = tmp_path / "new/folder/best.ckpt"
+    out.parent.mkdir(parents=True)
+    killed = out.with_name(f".best~{HOST}-{2**22 + 1}-0123abcd.ckpt")  # of a process that there can't be
+    killed.write_text("half")
+    convert(out)
+    assert [path.name for path in out.parent.iterdir()] == ["best.ckpt"]
+    convert(tmp_path / "another/folder/best.ckpt")
+    (tmp_path / "file").write_text("")
+    assert "Error" in convert(tmp_path / "file/best.ckpt", code=1)
+
+
+def test_show_tells_families_from_paths(octopi, checkpoint, tmp_path, popsicle, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "nnunet").mkdir()
+    (tmp_path / "nnunet/best.ckpt").write_bytes(checkpoint.read_bytes())
+    assert popsicle.json("models", "show", "nnunet")["checkpoint"] is None
+    assert popsicle.json("models", "show", "./nnunet")["checkpoint"] == "nnunet/best.ckpt"
+    assert "no checkpoint wrong.ckpt" in popsicle("models", "show", "wrong.ckpt", code=1).stderr
+    assert "no checkpoint none" in popsicle("models", "show", "./none", code=1).stderr
+    assert "popsicle models convert" in popsicle("models", "show", octopi, code=2).stderr
 
 
 def test_command_says_what_is_wrong(octopi, shared_project, tmp_path, popsicle, monkeypatch):

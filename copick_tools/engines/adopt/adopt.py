@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+from copick_tools.data.replace import clear_leftovers, replacing
 from copick_tools.errors import FormatError, NotFoundError
 
 if TYPE_CHECKING:
@@ -40,17 +42,20 @@ def kind_of(path: Path) -> Kind | None:
     return "octopi" if beside or path.name in (*OCTOPI_FILES, "weights.pth") else None
 
 
-def adopt(path: Path, out: Path, stated: Stated) -> tuple[Path, ...]:
+def adopt(path: Path, out: Path, stated: Stated, overwrite: bool = True) -> tuple[Path, ...]:
     """Write a model of another tool as a checkpoint of ours: the very ``out``, or where there are several folds, ``out`` with
-    the fold's name before its suffix. No code in its files is run. Equal input gives equal bytes.
+    the fold's name before its suffix; all of them or none. No code in its files is run. Equal input gives equal bytes.
 
-    Raises NotFoundError, FormatError, UsageError.
+    overwrite: also those that are there already. Raises NotFoundError, FormatError, UsageError.
     """
     from copick_tools.training.checkpoint import save
 
     files = outputs(path, out)
-    for file, adopted in zip(files, adopted_from(path, stated)):
-        save(file, adopted.card, {"network": dict(adopted.network)})
+    clear_leftovers(out.parent)
+    with ExitStack() as stack:  # takes the final names when all are written
+        for file, adopted in zip(files, adopted_from(path, stated), strict=True):
+            if overwrite or not file.exists():
+                save(stack.enter_context(replacing(file)), adopted.card, {"network": dict(adopted.network)})
     return files
 
 

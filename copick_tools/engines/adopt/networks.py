@@ -72,6 +72,7 @@ def _plan(
 def _settings(arguments: Mapping[str, Any]) -> dict[str, Any]:
     """What the recipe says of a planned network, for the record: it is built as planned."""
     features = arguments["features_per_stage"]
+    features = features if isinstance(features, list) else [features]  # one number: of all stages
     found = {"base_features": int(features[0]), "max_features": int(max(features)), "augmentation": "nnunet"}
     return found | ({"blocks": arguments["n_blocks_per_stage"]} if "n_blocks_per_stage" in arguments else {})
 

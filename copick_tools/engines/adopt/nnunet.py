@@ -8,13 +8,16 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
+
+from pydantic import BaseModel, Field
 
 from copick_tools.engines.adopt.adopt import DATASET, PLANS
-from copick_tools.engines.adopt.objects import Stated, close, tomo_type
+from copick_tools.engines.adopt.objects import Stated, close, require_spacing, tomo_type
 from copick_tools.engines.adopt.weights import Adopted, plain, tensors
 from copick_tools.engines.bridge.environment import require_nnunet
 from copick_tools.errors import FormatError, NotFoundError, UsageError
@@ -25,10 +28,43 @@ from copick_tools.training.checkpoint import Card
 log = logging.getLogger("copick_tools")
 ORIGIN = "nnU-Net"
 CHECKPOINTS = ("checkpoint_final.pth", "checkpoint_best.pth")
+NUMBERED = re.compile(r"fold_\d+")
+ALL = "fold_all"  # trained on all data, those of the numbered folds too
 OVERLAP = 0.5  # nnU-Net's tile_step_size
 UNKNOWN = 1.0  # what stands for a spacing that nobody knew
 COARSE = 3.0  # angstrom; isotropic spacings from here up are taken for angstrom
 UNITS = (1.0, 10.0)  # angstrom, nanometer
+
+
+class Plans(BaseModel):
+    """The shape of plans.json, as far as it is read; so below."""
+
+    configurations: dict[str, Any]
+    transpose_forward: list[int] = Field([0, 1, 2])
+
+
+class Configuration(BaseModel):
+    """Of the plans. patch_size: zyx in voxels; spacing: zyx, of an unknown unit."""
+
+    patch_size: list[Annotated[int, Field(ge=1)]] = Field([])
+    batch_size: int = Field(1, ge=1)
+    spacing: list[float] | None = None
+    normalization_schemes: list[Any] = Field([])
+    use_mask_for_norm: list[Any] = Field([])
+    architecture: dict[str, Any] | None = None
+
+
+class Dataset(BaseModel):
+    """Of dataset.json."""
+
+    channel_names: dict[str, Any] | list[Any] | None = None
+    modality: dict[str, Any] | list[Any] | None = None
+
+
+class Flips(BaseModel):
+    """Of a checkpoint: axes zyx."""
+
+    inference_allowed_mirroring_axes: tuple[Annotated[int, Field(ge=0, le=2)], ...] | None = None
 
 
 @dataclass(frozen=True)
@@ -47,21 +83,28 @@ class Trained:
     @property
     def planned(self) -> dict[str, Any]:
         """The configuration, with what it inherits. Raises FormatError."""
-        return _inherited(self.plans, self.configuration, self.file)
+        found = _inherited(self.plans, self.configuration, self.file)
+        parse(Configuration, found, where=f"{self.file}: configuration {self.configuration}")
+        return found
 
 
 def read(path: Path, stated: Stated) -> Iterator[Adopted]:
     """The models of a results folder, one for each fold. Raises NotFoundError, FormatError, UsageError."""
     found = folds(path)
-    unfinished = {folder.name for folder in path.glob("fold_*")} - {name for name, _ in found}
+    others = {folder.name: folder for folder in path.glob("fold_*") if folder.name not in dict(found)}
+    unfinished = sorted(name for name, folder in others.items() if _checkpoint(folder) is None)
     if unfinished:
-        log.warning("%s of %s left out: no %s", ", ".join(sorted(unfinished)), path, " or ".join(CHECKPOINTS))
+        log.warning("%s of %s left out: no %s", ", ".join(unfinished), path, " or ".join(CHECKPOINTS))
+    if ALL in others and ALL not in unfinished:
+        log.warning("%s of %s left out, as nnU-Net does where there are numbered folds: name it to use it", ALL, path)
     for name, file in found:
         yield _adopted(name, _trained(file), stated)
 
 
 def folds(path: Path) -> list[tuple[str, Path]]:
-    """Names and checkpoints of the folds: the final one of each, else the best one. Raises NotFoundError."""
+    """Names and checkpoints of the folds: the final one of each, else the best one. As for nnU-Net, the training on all
+    data counts where it is named or alone. Raises NotFoundError.
+    """
     if path.is_file():
         return [(path.parent.name if path.parent.name.startswith("fold_") else path.stem, path)]
     here = [(path.name, path)] if _checkpoint(path) else []
@@ -70,7 +113,8 @@ def folds(path: Path) -> list[tuple[str, Path]]:
     found = [(name, file) for name, file in files.items() if file is not None]
     if not found:
         raise NotFoundError(f"no {' or '.join(CHECKPOINTS)} in {path}", "was the training finished?")
-    return found
+    numbered = [entry for entry in found if NUMBERED.fullmatch(entry[0])]
+    return [entry for entry in found if entry[0] != ALL] if numbered else found
 
 
 def _checkpoint(folder: Path) -> Path | None:
@@ -84,6 +128,9 @@ def _trained(file: Path) -> Trained:
     if not isinstance(made, dict) or not isinstance(document.get("trainer_name"), str):
         raise FormatError(f"{file} is no checkpoint of nnU-Net v2", "it has no trainer_name and init_args")
     plans, dataset = (_beside(file, name, made.get(key)) for name, key in ((PLANS, "plans"), (DATASET, "dataset_json")))
+    parse(Plans, dict(plans), where=f"{PLANS} of {file}")
+    parse(Dataset, dict(dataset), where=f"{DATASET} of {file}")
+    flips = parse(Flips, document, where=str(file)).inference_allowed_mirroring_axes
     return Trained(
         file=file,
         trainer=document["trainer_name"],
@@ -92,7 +139,7 @@ def _trained(file: Path) -> Trained:
         configuration=str(made.get("configuration")),
         dataset=dataset,
         weights=document.get("network_weights"),
-        mirror_axes=[int(axis) for axis in document.get("inference_allowed_mirroring_axes") or ()],
+        mirror_axes=list(flips or ()),
     )
 
 
@@ -154,7 +201,7 @@ def _adopted(name: str, trained: Trained, stated: Stated) -> Adopted:
 def require_usual(planned: Mapping[str, Any], trained: Trained) -> None:
     """Raise FormatError for what isn't predicted here as nnU-Net predicts it."""
     where, dataset = trained.file, trained.dataset
-    inputs = dataset.get("channel_names", dataset.get("modality", {}))
+    inputs = dataset.get("channel_names", dataset.get("modality")) or {}
     axes = list(trained.plans.get("transpose_forward", (0, 1, 2)))
     schemes, masks = (list(planned.get(key, ())) for key in ("normalization_schemes", "use_mask_for_norm"))
     patch = planned.get("patch_size", ())
@@ -196,7 +243,7 @@ def _labels(dataset: Mapping[str, Any], where: Path) -> dict[str, int]:
         )
     try:
         numbers = {str(name): int(v[0] if isinstance(v, list) else v) for name, v in labels.items() if name != "ignore"}
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, IndexError, OverflowError) as error:
         raise FormatError(f"{where}: a label in {DATASET} is no number") from error
     return {name: label for name, label in numbers.items() if label != 0}
 
@@ -205,9 +252,10 @@ def _spacing(planned: Any, stated: Stated, where: Path) -> float:
     """Voxel spacing in angstrom, of what the network sees.
 
     The plans don't say in which unit theirs is: for images of patients it is mm; Octopi and copick-torch write nm; others
-    angstrom, or 1 where they know nothing. Raises FormatError (not isotropic), UsageError (the caller has to say it).
+    angstrom, or 1 where they know nothing. Raises FormatError (not positive, not isotropic), UsageError (the caller has to
+    say it).
     """
-    sides = [float(side) for side in planned or ()]
+    sides = [require_spacing(side, str(where)) for side in planned or ()]
     if len(sides) == 3 and not all(close(side, sides[0]) for side in sides):
         raise FormatError(
             f"{where} can't be converted: its voxels aren't cubes: {sides}", "train it on isotropic voxels"

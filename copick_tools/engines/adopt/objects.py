@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -109,8 +110,19 @@ class Stated:
 
 
 def close(one: float, other: float) -> bool:
-    """Whether two voxel spacings are the same."""
+    """Whether two voxel spacings, both positive, are the same."""
     return abs(one / other - 1) <= CLOSE
+
+
+def require_spacing(value: Any, where: str) -> float:
+    """A voxel spacing that a file gives, as a number. Raises FormatError unless it is positive and finite."""
+    try:
+        found = float(value)
+    except (TypeError, ValueError):
+        raise FormatError(f"{where}: the voxel spacing {value!r} is no number") from None
+    if not 0 < found < math.inf:
+        raise FormatError(f"{where}: the voxel spacing is {found:g}", "it has to be positive")
+    return found
 
 
 def tomo_type(text: Any) -> str:

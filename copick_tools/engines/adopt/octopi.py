@@ -15,7 +15,7 @@ from typing import Any
 from copick_tools.engines import adopted as others
 from copick_tools.engines import octopi, swinunetr
 from copick_tools.engines.adopt.adopt import OCTOPI_FILES
-from copick_tools.engines.adopt.objects import Stated, close, tomo_type
+from copick_tools.engines.adopt.objects import Stated, close, require_spacing, tomo_type
 from copick_tools.engines.adopt.weights import Adopted, plain, require_fit, tensors
 from copick_tools.engines.family import Settings
 from copick_tools.errors import FormatError, NotFoundError, UsageError, nearest
@@ -177,12 +177,10 @@ def _tomograms(document: Mapping[str, Any], stated: Stated, config: Path) -> tup
     loader = loader if isinstance(loader, dict) else {}
     kinds = loader.get("tomo_algorithm")
     kinds = kinds if isinstance(kinds, list) else [kinds]
-    uris = [uri.rpartition("@") for uri in loader.get("tomo_uris") or () if isinstance(uri, str)]
-    found = [(spacing, kind) for kind, _, spacing in uris] or [(loader.get("voxel_size"), kinds[0])]
-    try:
-        pairs = [(float(spacing), tomo_type(kind)) for spacing, kind in found if spacing is not None]
-    except (TypeError, ValueError):
-        raise FormatError(f"{config}: the dataloader's voxel size is no number") from None
+    uris = loader.get("tomo_uris")
+    named = [uri.rpartition("@") for uri in (uris if isinstance(uris, list) else ()) if isinstance(uri, str)]
+    found = [(spacing, kind) for kind, _, spacing in named] or [(loader.get("voxel_size"), kinds[0] if kinds else None)]
+    pairs = [(require_spacing(size, str(config)), tomo_type(kind)) for size, kind in found if size is not None]
     if stated.voxel_spacing is not None and (len(pairs) != 1):
         same = [kind for spacing, kind in pairs if close(spacing, stated.voxel_spacing)]
         return stated.voxel_spacing, same[0] if same else tomo_type(None)

@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from numpy._core.multiarray import scalar
 
+from copick_tools.engines.adopted import UNBUILT
 from copick_tools.errors import FormatError
 from copick_tools.training.checkpoint import Card
 
@@ -78,7 +79,7 @@ def require_fit(found: Tensors, build: Callable[[], torch.nn.Module], path: Path
     try:
         with torch.device("meta"):
             wanted = {name: tuple(tensor.shape) for name, tensor in build().state_dict().items()}
-    except (TypeError, ValueError, KeyError, RuntimeError, AssertionError, NotImplementedError) as error:
+    except UNBUILT as error:
         raise FormatError(f"{path}: {what} can't be built: {' '.join(str(error).split())}") from error
     here = {name: tuple(tensor.shape) for name, tensor in found.items()}
     if wanted == here:

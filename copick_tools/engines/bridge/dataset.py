@@ -7,6 +7,7 @@ import logging
 import os
 import shutil
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,8 +15,11 @@ from typing import Any
 import numpy as np
 
 from copick_tools.data.project import write_text
+from copick_tools.engines.bridge.augmentation import OUTSIDE
 from copick_tools.engines.bridge.family import Plan
+from copick_tools.engines.bridge.folder import NOTE, remove
 from copick_tools.engines.bridge.plans import CONFIGURATION, DATASET, dataset_json, nnunet_plans
+from copick_tools.engines.bridge.sources import made_of
 from copick_tools.errors import FormatError, PopsicleError
 from copick_tools.training.data import CLIP, TrainingData
 from copick_tools.training.targets import IGNORED
@@ -45,23 +49,34 @@ class Workspace:
         return self.folder / "preprocessed" / DATASET
 
     def open(self) -> None:
-        """Make the folder, and empty it first if another recipe, project or split filled it."""
+        """Make the folder, and empty it first if another recipe, project or split filled it, or what it was made of changed.
+
+        Raises PopsicleError where a folder of that name is none of ours.
+        """
         made_for = json.dumps(
             {
                 "recipe": self.data.recipe.model_dump(mode="json"),
+                "task": self.data.task.model_dump(mode="json"),
                 "project": str(self.data.project.config),
-                "runs": self.data.train,
+                "runs": {run: made_of(self.data, run) for run in self.data.train},
             }
         )
-        note = self.folder / "made-for.json"
-        if not note.exists() or note.read_text(encoding="utf-8") != made_for:
-            shutil.rmtree(self.folder, ignore_errors=True)
-            write_text(note, made_for)
-        shutil.rmtree(self.folder / "partial", ignore_errors=True)
+        note = self.folder / NOTE
+        if note.is_file() and note.read_text(encoding="utf-8") == made_for:
+            shutil.rmtree(self.folder / "partial", ignore_errors=True)
+            return
+        if note.is_file():
+            log.info("nnU-Net's data in %s was made of something else: it is made anew", self.folder)
+        if not remove(self.folder):
+            raise PopsicleError(
+                f"{self.folder} holds what isn't nnU-Net's data of a training",
+                "move it away, or choose another --out",
+            )
+        write_text(note, made_for)
 
     def close(self) -> None:
         """Remove the folder."""
-        shutil.rmtree(self.folder, ignore_errors=True)
+        remove(self.folder)
 
     def arrays(self, run: str) -> tuple[np.ndarray, np.ndarray]:
         """Voxels as they are stored, float32, and channel numbers with `IGNORED`, uint8; both (z, y, x)."""
@@ -115,12 +130,25 @@ def _measured(workspace: Workspace) -> Iterator[tuple[list[int], float, np.ndarr
 
     samples = max(1, SAMPLES // len(workspace.cases))
     for run in workspace.cases.values():
-        voxels, target = workspace.arrays(run)
-        labels = np.where(target == IGNORED, -1, target.astype(np.int16))
-        image, labels, _ = crop_to_nonzero(voxels[None], labels[None])
-        values, _ = DatasetFingerprintExtractor.collect_foreground_intensities(labels, image, num_samples=samples)
-        shape = [int(side) for side in image.shape[1:]]
-        yield shape, image.size / voxels.size, np.asarray(values[0], np.float32), bool((target == IGNORED).any())
+        with _enough_memory(run):
+            voxels, target = workspace.arrays(run)
+            labels = np.where(target == IGNORED, -1, target.astype(np.int16))
+            image, labels, _ = crop_to_nonzero(voxels[None], labels[None])
+            values, _ = DatasetFingerprintExtractor.collect_foreground_intensities(labels, image, num_samples=samples)
+            part, some = image.size / voxels.size, bool((target == IGNORED).any())
+        yield [int(side) for side in image.shape[1:]], part, np.asarray(values[0], np.float32), some
+
+
+@contextmanager
+def _enough_memory(run: str) -> Iterator[None]:
+    """Raise PopsicleError where a run needs more memory than there is."""
+    try:
+        yield
+    except MemoryError as error:
+        raise PopsicleError(
+            f"out of memory while preparing the tomogram of run {run} for nnU-Net",
+            "a tomogram is held several times over, as 32-bit numbers: -s voxel_spacing=A, coarser, makes it smaller",
+        ) from error
 
 
 def _statistics(values: np.ndarray) -> dict[str, float]:
@@ -144,13 +172,14 @@ def preprocess(workspace: Workspace, plan: Plan) -> None:
     for case, run in workspace.cases.items():
         if (folder / f"{case}{ENDINGS[-1]}").exists():
             continue
-        voxels, target = workspace.arrays(run)
-        labels = np.where(target == IGNORED, ignore, target.astype(np.int16))[None].astype(np.int16)
-        properties = {"spacing": list(plan["spacing"])}
-        made = DefaultPreprocessor(verbose=False).run_case_npy(
-            voxels[None], labels, properties, plans, configuration, described
-        )
-        _save(workspace, folder / case, made, plan["patch"])
+        with _enough_memory(run):
+            voxels, target = workspace.arrays(run)
+            labels = np.where(target == IGNORED, ignore, target.astype(np.int16))[None].astype(np.int16)
+            properties = {"spacing": list(plan["spacing"])}
+            made = DefaultPreprocessor(verbose=False).run_case_npy(
+                voxels[None], labels, properties, plans, configuration, described
+            )
+            _save(workspace, folder / case, made, plan["patch"])
     files = [path.stat().st_size for path in folder.iterdir()]
     log.info("nnU-Net's data: %d tomograms, %.2f GB in %s", len(workspace.cases), sum(files) / 1e9, folder)
 
@@ -161,6 +190,7 @@ def _save(workspace: Workspace, case: Path, made: tuple[Any, Any, dict[str, Any]
 
     image, labels, properties = made
     image, labels = image.astype(np.float32, copy=False), labels.astype(np.int16, copy=False)
+    labels[labels == OUTSIDE] = 0  # zeros in a tomogram: background, unlike what a patch holds of its outside
     partial = workspace.folder / "partial"
     partial.mkdir(exist_ok=True)
     try:

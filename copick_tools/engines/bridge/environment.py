@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import atexit
 import contextlib
+import functools
 import importlib.util
 import io
 import logging
 import os
 import random
+import shutil
+import tempfile
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
@@ -32,6 +36,14 @@ def require_nnunet() -> None:
         raise NotFoundError("nnU-Net isn't installed", 'pip install "copick-tools[nnunet]"')
 
 
+@functools.cache
+def _matplotlib_folder() -> str:
+    """A folder that lives as long as this process, for matplotlib asks for its own but once."""
+    folder = tempfile.mkdtemp(prefix="popsicle-matplotlib-")
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return folder
+
+
 @contextlib.contextmanager
 def surroundings(folder: Path) -> Iterator[None]:
     """nnU-Net's folders are below ``folder``, and what it prints goes to our log, at level debug.
@@ -39,10 +51,10 @@ def surroundings(folder: Path) -> Iterator[None]:
     Environment variables, warning filters and the global random states of Python and NumPy are restored at the end.
     """
     wanted = {name: str(folder / part) for name, part in FOLDERS.items()}
-    wanted |= SETTINGS | {"MPLCONFIGDIR": str(folder / "matplotlib")}
+    wanted |= SETTINGS | {"MPLCONFIGDIR": os.environ.get("MPLCONFIGDIR") or _matplotlib_folder()}
     before = dict(os.environ)
     states = random.getstate(), np.random.get_state()
-    for name in ("matplotlib", *FOLDERS.values()):
+    for name in FOLDERS.values():
         (folder / name).mkdir(parents=True, exist_ok=True)
     os.environ.update(wanted)
     try:

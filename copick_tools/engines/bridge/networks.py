@@ -31,9 +31,11 @@ class Trained(Settings):
 
     deep_supervision: bool = Field(True, description="the loss also on outputs of lower resolution")
     augmentation: Literal["recipe", "nnunet"] = Field(
-        "recipe", description="recipe: the recipe's `augment`; nnunet: nnU-Net's own, which turn about all axes"
+        "recipe",
+        description="recipe: the recipe's `augment`, and a share of 1 - train.background of the patches, drawn at random, on "
+        "objects; nnunet: nnU-Net's own, which turn about all axes, and as there the last round(...) of each batch on "
+        "objects: one of two with train.background 0.67",
     )
-
     first_background: float | None = Field(
         None,
         gt=0,
@@ -90,7 +92,7 @@ def unet(architecture: Mapping[str, Any], outputs: int, deep_supervision: bool) 
         settings = dict(architecture["arch_kwargs"])
         settings |= {key: MODULES[settings.get(key)] for key in IMPORTED}
         return kind(1, num_classes=outputs, deep_supervision=deep_supervision, **settings)
-    except (KeyError, TypeError, AttributeError, ValueError, AssertionError) as error:
+    except (KeyError, TypeError, AttributeError, ValueError, AssertionError, RuntimeError, IndexError) as error:
         raise FormatError(
             f"a plan's architecture can't be built: {error}", "was it made by nnU-Net's planner?"
         ) from error

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from copick_tools.engines.bridge.family import Bridged, Plan
-from copick_tools.engines.bridge.networks import Stages, Trained
+from copick_tools.engines.bridge.networks import Planned, Stages, Trained
 from copick_tools.errors import UsageError
 from copick_tools.recipes.recipe import Recipe
 from copick_tools.training.targets import Shape
@@ -78,6 +78,8 @@ def make_plan(bridged: Bridged, model: Trained, recipe: Recipe, ignored: bool) -
     architecture, patch = chosen.pop("architecture"), chosen.pop("patch_size")
     if recipe.train.patch is None:
         patch = [max(bridged.multiple, side // bridged.multiple * bridged.multiple) for side in patch]
+    if not isinstance(model, Planned):  # its network is what it is, whatever the planner made of the patch
+        architecture = bridged.architecture(model, *topology(patch)[:2])
     chosen["batch_size"] = recipe.train.batch_size
     return {
         "patch": [int(side) for side in patch],

@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import logging
-import random
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from copy import deepcopy
 from typing import Any
 
 import numpy as np
 import torch
-from batchgenerators.dataloading.nondet_multi_threaded_augmenter import NonDetMultiThreadedAugmenter
-from batchgenerators.dataloading.single_threaded_augmenter import SingleThreadedAugmenter
 from batchgeneratorsv2.transforms.utils.compose import ComposeTransforms
 from batchgeneratorsv2.transforms.utils.deep_supervision_downsampling import DownsampleSegForDSTransform
 from nnunetv2.training.dataloading.data_loader import nnUNetDataLoader
@@ -21,6 +18,7 @@ from nnunetv2.training.loss.dice import MemoryEfficientSoftDiceLoss
 from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
 
 from copick_tools.engines.bridge.augmentation import RecipeAugmentation
+from copick_tools.engines.bridge.batches import Samples, batches, untimed
 from copick_tools.engines.bridge.family import Job
 from copick_tools.engines.bridge.networks import expect_background
 from copick_tools.inference.device import autocast, has_bf16, placed, use_bf16
@@ -35,7 +33,7 @@ log = logging.getLogger("copick_tools")
 class Trainer(nnUNetTrainer):
     """Trains what `begin` gives it; network, data, epochs and steps are nnU-Net's loop, the rest is as in `training.loop`.
 
-    The last checkpoint is written at the end of each epoch, and whatever an epoch draws comes from its own seed.
+    The last checkpoint is written at the end of each epoch, and whatever a step draws comes from its own seed.
     """
 
     job: Job
@@ -48,7 +46,6 @@ class Trainer(nnUNetTrainer):
         self.job, self.device = job, job.device
         self.num_epochs, self.num_iterations_per_epoch = train.epochs, train.steps_per_epoch
         self.num_val_iterations_per_epoch = 0
-        self.oversample_foreground_percent, self.probabilistic_oversampling = 1 - train.background, True
         self.enable_deep_supervision = job.model.deep_supervision
         mixed = use_bf16(train.precision, self.device) or (train.precision == "auto" and self.device.type == "cuda")
         self.mixed = mixed and job.bridged.wants_half(train.precision, self.device)
@@ -86,8 +83,8 @@ class Trainer(nnUNetTrainer):
         loss: Any
         if settings.name == "dice-ce":
             dice = {"batch_dice": self.configuration_manager.batch_dice, "smooth": 1e-5, "do_bg": False, "ddp": False}
-            turns = self.job.model.augmentation == "recipe" and self.job.recipe.augment.turn > 0
-            ignored = ignore if self.label_manager.has_ignore_label or turns else None
+            outside = self.job.model.augmentation == "recipe"  # which ignores what isn't in the tomogram
+            ignored = ignore if self.label_manager.has_ignore_label or outside else None
             loss = DC_and_CE_loss(dice, {}, ignore_label=ignored, dice_class=MemoryEfficientSoftDiceLoss)
         else:
             loss = OurLoss(make_loss(settings), ignore)
@@ -98,46 +95,34 @@ class Trainer(nnUNetTrainer):
         weights[1:][-1:] = 0
         return DeepSupervisionWrapper(loss, weights / weights.sum())
 
-    def get_dataloaders(self) -> tuple[Any, None]:
-        """Batches of the training cases; the validation runs are no business of nnU-Net's."""
-        patch, train = self.configuration_manager.patch_size, self.job.recipe.train
+    def samples(self) -> Samples:
+        """What batches are made of: patches of the training cases, by nnU-Net's own loader."""
+        patch, own = self.configuration_manager.patch_size, self.job.model.augmentation == "nnunet"
         scales = self._get_deep_supervision_scales()
         first, transforms = patch, [RecipeAugmentation(self.job.recipe.augment, self.job.outputs)]
-        if self.job.model.augmentation == "nnunet":
+        if own:
             rotation, flat, first, axes = self.configure_rotation_dummyDA_mirroring_and_inital_patch_size()
             ignore = self.label_manager.ignore_label
-            transforms = [self.get_training_transforms(patch, rotation, scales, axes, flat, ignore_label=ignore)]
+            theirs = self.get_training_transforms(patch, rotation, scales, axes, flat, ignore_label=ignore)
+            transforms = [untimed(theirs)]
         elif scales is not None:
             transforms.append(DownsampleSegForDSTransform(scales))
-        names, _ = self.do_split()
-        loader = nnUNetDataLoader(
-            self.dataset_class(self.preprocessed_dataset_folder, names),
-            self.batch_size,
-            first,
-            patch,
-            self.label_manager,
-            oversample_foreground_percent=self.oversample_foreground_percent,
-            probabilistic_oversampling=self.probabilistic_oversampling,
-            transforms=ComposeTransforms(transforms),
-        )
-        if not train.workers:
-            return SingleThreadedAugmenter(loader, None), None
-        seeds = [seed_of(train.seed, "worker", self.state.step, number) % 2**32 for number in range(train.workers)]
-        pinned = self.device.type == "cuda"
-        several = NonDetMultiThreadedAugmenter(loader, None, train.workers, max(6, train.workers // 2), seeds, pinned)
-        return several, None
+        cases = self.dataset_class(self.preprocessed_dataset_folder, self.do_split()[0])
+        made = ComposeTransforms(transforms)
+        loader = nnUNetDataLoader(cases, 1, first, patch, self.label_manager, transforms=made)
+        return Samples(loader, self.job.recipe.train, fixed=own)
+
+    def get_dataloaders(self) -> tuple[Iterator[dict[str, Any]], None]:
+        """The batches that remain; the validation runs are no business of nnU-Net's."""
+        return batches(self.samples(), self.state.step, pinned=self.device.type == "cuda"), None
 
     def on_train_start(self) -> None:
         """Make the batches."""
         self.dataloader_train, _ = self.get_dataloaders()
 
     def on_train_epoch_start(self) -> None:
-        """Everything random in this epoch comes from its number."""
+        """As in each step of ours."""
         self.network.train()
-        seed = seed_of(self.job.recipe.train.seed, "epoch", self.current_epoch)
-        random.seed(seed)
-        np.random.seed(seed % 2**32)
-        torch.manual_seed(seed)
 
     def train_step(self, batch: dict[str, Any]) -> dict[str, Any]:
         """One step. Raises PopsicleError when the loss isn't finite."""
@@ -146,6 +131,7 @@ class Trainer(nnUNetTrainer):
         self.lr = loop.learning_rate(state.step, total, recipe.optimizer)
         targets = batch["target"] if isinstance(batch["target"], list) else [batch["target"]]
         targets = [target.to(self.device, non_blocking=True) for target in targets]
+        torch.manual_seed(seed_of(recipe.train.seed, "dropout", state.step))
         with autocast(self.device, self.mixed):
             found = self.network(batch["data"].to(self.device, non_blocking=True))
         if self.enable_deep_supervision:
@@ -169,8 +155,6 @@ class Trainer(nnUNetTrainer):
 
     def on_train_end(self) -> None:
         """End the processes that make batches."""
-        if isinstance(self.dataloader_train, NonDetMultiThreadedAugmenter):
-            self.dataloader_train._finish()
         self.dataloader_train = None
 
     def print_to_log_file(self, *args: Any, also_print_to_console: bool = True, add_timestamp: bool = True) -> None:

@@ -11,13 +11,14 @@ from copick_tools.data.project import Project
 from copick_tools.engines.bridge.dataset import Workspace, fingerprint, preprocess
 from copick_tools.engines.bridge.environment import require_nnunet, surroundings
 from copick_tools.engines.bridge.family import Bridged, Job
+from copick_tools.engines.bridge.folder import WORKSPACE
 from copick_tools.engines.bridge.networks import Trained
 from copick_tools.engines.bridge.plans import CONFIGURATION, check_patch, make_plan, nnunet_plans
 from copick_tools.engines.registry import settings
 from copick_tools.errors import FormatError, UsageError
 from copick_tools.inference.device import pick_device
 from copick_tools.inference.tiler import Tiled
-from copick_tools.recipes.recipe import Recipe
+from copick_tools.recipes.recipe import Augment, Recipe, Train
 from copick_tools.training import checkpoint, harness, loop
 from copick_tools.training.data import TrainingData
 from copick_tools.training.memory import explained
@@ -34,7 +35,12 @@ UNUSED = {
 def check(bridged: Bridged, recipe: Recipe) -> None:
     """Raise NotFoundError, FormatError or UsageError for settings that can't be trained."""
     require_nnunet()
-    settings(bridged.model, recipe)
+    model = settings(bridged.model, recipe)
+    if model.augmentation == "nnunet" and recipe.augment != Augment():
+        raise UsageError(
+            "augment has no effect with model.augmentation nnunet: nnU-Net turns and changes patches by its own rules",
+            "take augment out of the recipe, or -s model.augmentation=recipe",
+        )
     if recipe.target.kind == "gaussian":
         raise UsageError(
             f"{recipe.family} doesn't learn heatmaps: nnU-Net's targets are labels",
@@ -51,17 +57,18 @@ def train(
     where, model = pick_device(device), settings(bridged.model, recipe)
     data = TrainingData.resolve(project, recipe)
     checks = [data.validation_run(run) for run in data.validation]
-    for key in sorted(UNUSED.keys() & recipe.train.model_fields_set):
+    for key in [key for key in UNUSED if getattr(recipe.train, key) != getattr(Train(), key)]:
         log.info("train.%s has no effect on %s: %s", key, recipe.family, UNUSED[key])
     if recipe.train.threads:
         torch.set_num_threads(recipe.train.threads)
     if where.index is not None:
         torch.cuda.set_device(where)
-    workspace = Workspace(out_dir / "nnunet", data)
+    workspace = Workspace(out_dir / WORKSPACE, data)
     if not _is_done(recipe, out_dir):
         workspace.open()
         with surroundings(workspace.folder):
             card = _planned(bridged, model, workspace, out_dir)
+            preprocess(workspace, card.plan or {})
 
             def validate(ema: torch.nn.Module) -> float:
                 return validation_score(predictor(bridged, ema, card, where), checks, recipe, data.task)
@@ -99,7 +106,10 @@ def _as_nnunet(bridged: Bridged, found: Tiled, recipe: Recipe) -> Tiled:
 
 
 def _planned(bridged: Bridged, model: Trained, workspace: Workspace, folder: Path) -> checkpoint.Card:
-    """The card of a training, with the plan of its last checkpoint where there is one, else with a new one."""
+    """The card of a training, with the plan of its last checkpoint where there is one, else with a new one.
+
+    Raises UsageError when what is planned can't be used as the recipe says.
+    """
     data = workspace.data
     old = loop.unfinished(data.recipe, folder, mapped=True)
     if old is not None and old[0].plan:
@@ -109,6 +119,12 @@ def _planned(bridged: Bridged, model: Trained, workspace: Workspace, folder: Pat
         workspace.describe(ignored)
         plan = make_plan(bridged, model, data.recipe, ignored)
         log.info("nnU-Net plans patches of %s voxels", "x".join(map(str, plan["patch"])))
+    _, y, x = plan["patch"]
+    if data.recipe.inference.tta in (16, "turns") and y != x:
+        raise UsageError(
+            f"inference.tta {data.recipe.inference.tta} turns windows by 90 degrees, and nnU-Net plans {plan['patch']}",
+            f"-s inference.tta=8, or a patch that is square in the plane: -s train.patch=[{plan['patch'][0]},{min(y, x)},{min(y, x)}]",
+        )
     return checkpoint.Card(
         recipe=data.recipe, task=data.task, voxel_spacing=data.voxel_spacing, normalize=PLAIN, plan=plan
     )
@@ -125,7 +141,6 @@ def _fit(job: Job, workspace: Workspace) -> None:
     from copick_tools.engines.bridge.trainer import Trainer
 
     plan = job.card.plan or {}
-    preprocess(workspace, plan)
     plans = nnunet_plans(plan) | {"continue_training": False}
     trainer = Trainer(plans, CONFIGURATION, 0, workspace.describe(plan["ignored"]), torch.device("cpu"))
     trainer.begin(job)
