@@ -6,7 +6,6 @@ import contextlib
 import json
 import logging
 import math
-import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +13,7 @@ from pathlib import Path
 from copick_tools.data.project import Project, write_text
 from copick_tools.data.splits import read_splits
 from copick_tools.engines import registry
+from copick_tools.engines.bridge.folder import WORKSPACE, remove
 from copick_tools.errors import PopsicleError, UsageError
 from copick_tools.recipes.load import dump_yaml, load_recipe
 from copick_tools.recipes.recipe import Recipe
@@ -82,8 +82,7 @@ def _require_room(recipe: Recipe, shapes: Mapping[str, tuple[int, ...]]) -> None
         )
     if small:
         log.warning(
-            "%d of %d training tomograms are smaller than train.patch %s, such as %s: what is missing is reflected "
-            "and left out of the loss",
+            "%d of %d training tomograms are smaller than train.patch %s, such as %s: what is missing is filled up",
             *(len(small), len(shapes), list(patch), small[0]),
         )
 
@@ -140,7 +139,7 @@ def train(
     if overwrite:
         for name in MADE:
             (folder / name).unlink(missing_ok=True)
-        shutil.rmtree(folder / "nnunet", ignore_errors=True)  # what the bridge to nnU-Net prepared
+        remove(folder / WORKSPACE)
     elif (folder / "data.json").exists():
         _require_same(plan)
         if (folder / "finished").exists():
