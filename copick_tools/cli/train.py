@@ -46,9 +46,12 @@ def train(
     from copick_tools.workflows import train as workflow
 
     project = open_project(config)
-    plan = workflow.plan_training(project, recipe, settings, out)
+    plan = workflow.plan_training(project, recipe, settings, out, device)
     if dry_run:
-        output.result(dump_yaml(plan.recipe).rstrip())
+        if as_json:
+            output.document(plan.recipe)
+        else:
+            output.result(dump_yaml(plan.recipe).rstrip())
         output.note(
             f"train on {', '.join(plan.data.train)}; validate on {', '.join(plan.data.validation) or 'nothing'}"
         )

@@ -140,5 +140,14 @@ class Forward:
             settings.enter_context(autocast(self.device, self.mixed))
             if self.device.type == "cpu" and not self.fixed:
                 settings.enter_context(ChannelsLastNorm())
-            found: torch.Tensor = self.network(inputs)
+            shape = "x".join(map(str, inputs.shape[2:]))
+            try:
+                found: torch.Tensor = self.network(inputs)
+            except torch.OutOfMemoryError:
+                raise
+            except RuntimeError as error:
+                raise ValueError(f"the network can't take windows of {shape} voxels: {error}") from error
+        if found.shape[2:] != inputs.shape[2:]:
+            given = "x".join(map(str, found.shape[2:]))
+            raise ValueError(f"the network can't take windows of {shape} voxels: it makes {given} of them")
         return found

@@ -72,6 +72,18 @@ def dump_yaml(document: BaseModel) -> str:
     return yaml.safe_dump(document.model_dump(mode="json"), sort_keys=False, allow_unicode=True, width=100)
 
 
+def flat(document: dict[str, Any], before: str = "") -> dict[str, Any]:
+    """The values of a nested mapping, by keys as ``--set`` takes them.
+
+    >>> flat({"train": {"epochs": 2}, "task": "phantom"})
+    {'train.epochs': 2, 'task': 'phantom'}
+    """
+    found: dict[str, Any] = {}
+    for key, value in document.items():
+        found |= flat(value, f"{before}{key}.") if isinstance(value, dict) else {f"{before}{key}": value}
+    return found
+
+
 def parse(model: type[Model], document: dict[str, Any], where: str) -> Model:
     """Validate ``document``. Raises FormatError that names the key, the reason and, for an unknown key, the nearest one."""
     try:

@@ -10,13 +10,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationInfo, field_validator
 
 from copick_tools import __version__
 from copick_tools.data.replace import replacing
 from copick_tools.errors import FormatError, NotFoundError, PopsicleError
 from copick_tools.recipes.load import parse
-from copick_tools.recipes.recipe import Recipe
+from copick_tools.recipes.recipe import Patch, Recipe
 from copick_tools.recipes.task import Task
 
 FORMAT = "popsicle-checkpoint-1"
@@ -42,6 +42,21 @@ class Card(BaseModel):
     channels: tuple[str, ...] = ()
     plan: dict[str, Any] | None = None
     origin: str | None = None
+
+    @field_validator("plan")
+    @classmethod
+    def _has_patch(cls, plan: dict[str, Any] | None) -> dict[str, Any] | None:
+        if plan is not None:
+            TypeAdapter(Patch).validate_python(plan.get("patch"))
+        return plan
+
+    @field_validator("channels")
+    @classmethod
+    def _are_objects(cls, channels: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...]:
+        known = {entry.name for entry in info.data["task"].targets} if "task" in info.data else set(channels)
+        if channels and (set(channels) != known or len(channels) != len(known)):
+            raise ValueError(f"channels {', '.join(channels)} aren't the objects {', '.join(sorted(known))}")
+        return channels
 
     @property
     def objects(self) -> dict[str, int]:
@@ -75,6 +90,8 @@ def read(path: Path, *, mapped: bool = False) -> tuple[Card, dict[str, Any]]:
     if not path.is_file():
         raise NotFoundError(f"no checkpoint {path}", "give the best.ckpt of an experiment")
     try:
+        if not mapped:
+            _require_intact(path)
         document = torch.load(path, map_location="cpu", weights_only=True, mmap=mapped)
     except (pickle.UnpicklingError, RuntimeError, EOFError, zipfile.BadZipFile, ValueError, KeyError, OSError) as error:
         raise FormatError(
@@ -88,6 +105,14 @@ def read(path: Path, *, mapped: bool = False) -> tuple[Card, dict[str, Any]]:
     except json.JSONDecodeError as error:
         raise FormatError(f"{path} is a damaged checkpoint: its card is no JSON") from error
     return parse(Card, card, where=str(path)), document
+
+
+def _require_intact(path: Path) -> None:
+    """Raise BadZipFile where a stored checksum doesn't fit; torch doesn't look."""
+    with zipfile.ZipFile(path) as file:
+        damaged = file.testzip()
+    if damaged:
+        raise zipfile.BadZipFile(damaged)
 
 
 def read_card(path: Path) -> Card:

@@ -24,6 +24,10 @@ def explained(recipe: Recipe, patch: tuple[int, ...] | None, folder: Path, cache
     try:
         yield
     except (MemoryError, RuntimeError) as error:
+        if "DataLoader worker" in str(error):
+            raise PopsicleError(
+                "a process that prepares patches died", "out of memory? try fewer of them: -s train.workers=0"
+            ) from error
         if not isinstance(error, MemoryError | torch.OutOfMemoryError) and not any(w in str(error) for w in CPU_WORDS):
             raise
         there = (folder / "last.ckpt").exists()

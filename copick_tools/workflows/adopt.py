@@ -96,7 +96,10 @@ def own_checkpoints(paths: Sequence[Path]) -> tuple[Path, ...]:
     """As `opened`, where a model of another tool won't do, for what is learned is kept beside it. Raises UsageError."""
     for path in paths:
         if kind_of(path) is not None:
-            raise UsageError(f"{path} is a model of another tool", f"convert it first: popsicle models convert {path}")
+            raise UsageError(
+                f"{path} is a model of another tool",
+                f"convert it first: popsicle models convert {path} --out best.ckpt",
+            )
     return tuple(_own(path) for path in paths)
 
 

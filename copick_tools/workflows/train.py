@@ -10,12 +10,13 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from copick_tools.data.locking import Busy, locked
 from copick_tools.data.project import Project, write_text
 from copick_tools.data.splits import read_splits
 from copick_tools.engines import registry
 from copick_tools.engines.bridge.folder import WORKSPACE, remove
 from copick_tools.errors import PopsicleError, UsageError
-from copick_tools.recipes.load import dump_yaml, load_recipe
+from copick_tools.recipes.load import dump_yaml, flat, load_recipe, read_yaml
 from copick_tools.recipes.recipe import Recipe
 from copick_tools.recipes.results import ExperimentData, TrainResult
 from copick_tools.workflows.versions import versions
@@ -45,13 +46,21 @@ class Plan:
     memory: int
 
 
-def plan_training(project: Project, recipe_name: str, settings: tuple[str, ...] = (), out: Path | None = None) -> Plan:
+def plan_training(
+    project: Project,
+    recipe_name: str,
+    settings: tuple[str, ...] = (),
+    out: Path | None = None,
+    device: str = "auto",
+) -> Plan:
     """Resolve a recipe against a project, checking all that can be checked without reading voxels.
 
     Raises NotFoundError, FormatError, UsageError.
     """
+    from copick_tools.inference.device import pick_device
     from copick_tools.training.data import TrainingData
 
+    pick_device(device)
     recipe = registry.resolved(_as_there(load_recipe(recipe_name, settings), project))
     registry.engine(recipe.family).check(recipe)
     data = TrainingData.resolve(project, recipe)
@@ -133,14 +142,37 @@ def train(
 
     A finished experiment is left alone unless ``overwrite``; an unfinished one goes on with ``resume``.
 
-    Raises PopsicleError when the folder holds another experiment, or an unfinished one and neither is given.
+    Raises PopsicleError when the folder holds another experiment, or an unfinished one and neither is given, and when another
+    process trains there.
     """
+    lock = plan.folder / ".lock"
+    try:
+        with locked(lock, wait=False):
+            try:
+                return _trained(project, plan, progress, resume=resume, overwrite=overwrite, device=device)
+            finally:
+                lock.unlink(missing_ok=True)
+    except Busy as error:
+        raise PopsicleError(
+            f"another process trains in {plan.folder}", "wait until it has ended, or choose another --out"
+        ) from error
+
+
+def _trained(
+    project: Project,
+    plan: Plan,
+    progress: Callable[[int, int], None],
+    *,
+    resume: bool,
+    overwrite: bool,
+    device: str,
+) -> tuple[Path, bool]:
     folder = plan.folder
     if overwrite:
         for name in MADE:
             (folder / name).unlink(missing_ok=True)
         remove(folder / WORKSPACE)
-    elif (folder / "data.json").exists():
+    elif (folder / "last.ckpt").exists() or (folder / "finished").exists():  # else nothing was trained yet
         _require_same(plan)
         if (folder / "finished").exists():
             return folder / "best.ckpt", False
@@ -164,11 +196,21 @@ def _require_same(plan: Plan) -> None:
     for name, text in wanted.items():
         path = plan.folder / name
         if not path.exists() or path.read_text(encoding="utf-8") != text:
-            what = "recipe" if name == "recipe.yaml" else "project or split"
+            what = f"recipe{_changed(path, plan)}" if name == "recipe.yaml" else "project or split"
             raise PopsicleError(
                 f"{plan.folder} holds an experiment of another {what}",
                 f"see {path}; choose another --out, or --overwrite",
             )
+
+
+def _changed(path: Path, plan: Plan) -> str:
+    """Which keys of a recipe differ from those in a file, in words."""
+    if not path.exists():
+        return ""
+    before, now = (flat(document) for document in (read_yaml(path), plan.recipe.model_dump(mode="json")))
+    keys = sorted(key for key in before.keys() | now.keys() if before.get(key) != now.get(key))
+    more = f" and {len(keys) - 4} more" if len(keys) > 4 else ""
+    return f" ({', '.join(keys[:4])}{more})" if keys else ""
 
 
 def summary(best: Path, trained: bool) -> TrainResult:

@@ -271,5 +271,5 @@ def _spacing(planned: Any, stated: Stated, where: Path) -> float:
         return found
     raise UsageError(
         f"{where}: its plans say spacing {found:g}, in an unknown unit",
-        "give --voxel-spacing ANGSTROM, of the training data",
+        "convert it, and say that of the training data: popsicle models convert … --voxel-spacing ANGSTROM",
     )

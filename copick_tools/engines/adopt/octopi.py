@@ -185,7 +185,10 @@ def _tomograms(document: Mapping[str, Any], stated: Stated, config: Path) -> tup
         same = [kind for spacing, kind in pairs if close(spacing, stated.voxel_spacing)]
         return stated.voxel_spacing, same[0] if same else tomo_type(None)
     if not pairs:
-        raise UsageError(f"{config} doesn't say at which voxel spacing it was trained", "give --voxel-spacing ANGSTROM")
+        raise UsageError(
+            f"{config} doesn't say at which voxel spacing it was trained",
+            "convert it, and say: popsicle models convert … --voxel-spacing ANGSTROM",
+        )
     if not all(close(spacing, pairs[0][0]) for spacing, _ in pairs):
         spacings = ", ".join(f"{spacing:g}" for spacing, _ in pairs)
         raise UsageError(

@@ -87,7 +87,12 @@ def load(bridged: Bridged, path: Path, device: str) -> Tiled:
         raise FormatError(f"{path} has no plan", "nnU-Net's families need one to build their network")
 
     def build(recipe: Recipe, outputs: int) -> torch.nn.Module:
-        network = bridged.build(plan, settings(bridged.model, recipe), outputs)
+        try:
+            network = bridged.build(plan, settings(bridged.model, recipe), outputs)
+        except (KeyError, TypeError) as error:
+            raise FormatError(
+                f"{path}: no network can be built of its plan ({type(error).__name__}: {error})"
+            ) from error
         bridged.supervise(network, False)
         return network
 
