@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -53,6 +55,15 @@ class StoredVolume:
             return shape, _stated_spacing(attributes) or self.key_spacing
         except FormatError as error:
             raise FormatError(f"{self.name} of run {self.run}: {error.message}") from error
+
+    def fingerprint(self) -> bytes:
+        """Changes with the volume: names, sizes and times of its files; where those lie elsewhere, its middle slice."""
+        store = self.entry.zarr()
+        if "file" in store.fs.protocol:
+            files = [(str(path), path.stat()) for path in sorted(Path(store.path).rglob("*")) if path.is_file()]
+            return json.dumps([(name, found.st_size, found.st_mtime_ns) for name, found in files]).encode()
+        middle = self.shape[0] // 2
+        return self[middle : middle + 1, :, :].tobytes()
 
     @property
     def shape(self) -> tuple[int, int, int]:

@@ -7,7 +7,7 @@ import pytest
 from bridged import MODEL, QUICK, Stop, stop_at
 from families import write_recipe
 
-from copick_tools.data.read import read_picks
+from copick_tools.data.read import StoredVolume, read_picks
 from copick_tools.data.uris import PicksUri, SegmentationUri, TomogramUri, picks_uri
 from copick_tools.data.write import write_picks, write_segmentation, write_tomogram
 from copick_tools.engines.bridge.folder import NOTE, WORKSPACE, remove
@@ -17,7 +17,7 @@ from copick_tools.workflows.train import plan_training, train
 
 pytest.importorskip("nnunetv2")
 
-from copick_tools.engines.bridge.sources import _state, made_of
+from copick_tools.engines.bridge.sources import made_of
 from copick_tools.training.data import TrainingData
 
 ALONE = (*QUICK, "validation_split=null")
@@ -82,10 +82,10 @@ def test_volumes_elsewhere_count_by_voxels():
         entry = SimpleNamespace(zarr=lambda: SimpleNamespace(fs=SimpleNamespace(protocol=("s3", "s3a")), path="b/k"))
 
     volume = np.zeros((4, 3, 3), np.float32).view(Remote)
-    before = _state(volume)
-    assert _state(volume) == before
+    before = StoredVolume.fingerprint(volume)
+    assert StoredVolume.fingerprint(volume) == before
     volume[2] = 1
-    assert _state(volume) != before
+    assert StoredVolume.fingerprint(volume) != before
 
 
 def test_an_experiment_may_be_called_nnunet(project, recipe, tmp_path):

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterator
-from pathlib import Path
 
 from copick_tools.data import read, uris
 from copick_tools.training.data import TrainingData
@@ -20,7 +19,7 @@ def made_of(data: TrainingData, run: str) -> str:
     found = hashlib.sha256()
     for volume in _volumes(data, run):
         found.update(json.dumps([volume.name, volume.shape, volume.voxel_spacing]).encode())
-        found.update(_state(volume))
+        found.update(volume.fingerprint())
     if data.recipe.target.kind != "segmentation":
         reference = uris.picks_uri(data.recipe.reference or data.task.reference)
         for name, points in read.read_picks(data.project, run, [reference]).items():
@@ -36,13 +35,3 @@ def _volumes(data: TrainingData, run: str) -> Iterator[read.StoredVolume]:
     if target.kind == "segmentation":
         uri = target.uri or data.recipe.reference or data.task.reference
         yield read.read_segmentation(data.project, run, uris.segmentation_uri(uri))
-
-
-def _state(volume: read.StoredVolume) -> bytes:
-    """Of the files of a volume, or of some of its voxels where those lie elsewhere."""
-    store = volume.entry.zarr()
-    if "file" in store.fs.protocol:
-        files = [(str(path), path.stat()) for path in sorted(Path(store.path).rglob("*")) if path.is_file()]
-        return json.dumps([(name, found.st_size, found.st_mtime_ns) for name, found in files]).encode()
-    middle = volume.shape[0] // 2
-    return volume[middle : middle + 1, :, :].tobytes()
