@@ -172,7 +172,7 @@ def _trained(
         for name in MADE:
             (folder / name).unlink(missing_ok=True)
         remove(folder / WORKSPACE)
-    elif (folder / "last.ckpt").exists() or (folder / "finished").exists():  # else nothing was trained yet
+    elif (folder / "data.json").exists() and any((folder / name).exists() for name in ("last.ckpt", "finished")):
         _require_same(plan)
         if (folder / "finished").exists():
             return folder / "best.ckpt", False
