@@ -51,9 +51,10 @@ class Predictor(Protocol):
 class Tiled:
     """The predictor of patch networks: overlapping windows, blended with gaussian weights.
 
-    rules: monai or nnunet. The first equals MONAI's SlidingWindowInferer around a network that ends in a softmax, but for volumes thinner than a window: they
-    are reflected at their end, where MONAI puts zeros on both sides. The second does what nnU-Net's predictor does: windows
-    are spread evenly, logits are averaged and not probabilities, and see `framing`; ``normalize`` has no meaning then.
+    rules: monai or nnunet. The first equals MONAI's SlidingWindowInferer around a network that ends in a softmax, but for
+    volumes thinner than a window: they are reflected at their end, where MONAI puts zeros on both sides. The second does
+    what nnU-Net's predictor does: windows are spread evenly, logits are averaged and not probabilities, and see `framing`;
+    ``normalize`` has no meaning then.
 
     network: maps (B, 1, z, y, x) to logits (B, C, z, y, x). patch: zyx of the window, that of training. batch_size: windows
     at a time on a GPU; a CPU is faster with one. bf16: mixed precision. tta: orientations that are averaged: 2, the half turn
