@@ -54,6 +54,14 @@ def configure(*, quiet: bool, debug: bool) -> None:
         logging.getLogger(name).setLevel(logging.INFO if debug else logging.WARNING)
 
 
+def hush() -> None:
+    """From here on only warnings and failures: this process is one of several, and another speaks for them."""
+    global _quiet
+    _quiet = True
+    for handler in logging.getLogger("copick_tools").handlers:
+        handler.setLevel(max(handler.level, logging.WARNING))
+
+
 class _Handler(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         prefix = f"{record.levelname.capitalize()}: " if record.levelno >= logging.WARNING else ""

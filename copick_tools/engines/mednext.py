@@ -76,8 +76,8 @@ def planned(model: Model, strides: Stages, kernels: Stages) -> dict[str, Any]:
 
 
 def heads(network: torch.nn.Module) -> list[torch.nn.Module]:
-    """Its layers that give logits."""
-    return [block.conv_out for block in (network.out_0, *getattr(network, "out_blocks", ()))]
+    """Its layers that give logits, from the largest output to the smallest."""
+    return [block.conv_out for block in (network.out_0, *reversed(getattr(network, "out_blocks", ())))]
 
 
 def supervise(network: torch.nn.Module, on: bool) -> None:

@@ -31,9 +31,10 @@ class Target(Strict):
 class Loss(Strict):
     """Loss on class probabilities, background included."""
 
-    name: Literal["dice-ce", "tversky", "focal", "focal-tversky"] = "dice-ce"
+    name: Literal["dice-ce", "tversky", "focal", "focal-tversky", "tversky-focal"] = "dice-ce"
     alpha: Fraction = Field(0.3, description="Tversky: weight of false positives; false negatives weigh 1 - alpha")
     gamma: float = Field(2.0, gt=0, description="focal: exponent; focal-tversky: loss^(1/gamma) per class")
+    weight: Fraction = Field(0.5, description="tversky-focal: of Tversky; focal weighs 1 - weight")
 
 
 class Optimizer(Strict):
@@ -68,7 +69,7 @@ class Train(Strict):
     patch: Patch | None = Field(
         (64, 64, 64), description="zyx in voxels; inference uses the same. null: the family's planner chooses"
     )
-    batch_size: Positive = 8
+    batch_size: Positive = Field(8, description="patches of a step, of all processes together")
     epochs: Positive = 100
     steps_per_epoch: Positive = 100
     background: Fraction = Field(0.1, description="share of patches placed anywhere; the rest is balanced over objects")

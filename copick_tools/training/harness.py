@@ -12,7 +12,7 @@ from copick_tools.errors import FormatError, UsageError
 from copick_tools.inference.device import pick_device, placed, predicts_mixed
 from copick_tools.inference.tiler import Tiled
 from copick_tools.recipes.recipe import Recipe
-from copick_tools.training import checkpoint
+from copick_tools.training import checkpoint, team
 from copick_tools.training.data import CLIP, TrainingData
 from copick_tools.training.loop import Progress, fit
 from copick_tools.training.memory import explained
@@ -69,10 +69,10 @@ def _train(
     progress: Progress,
     device: str,
 ) -> Path:
-    where = pick_device(device)
+    where = team.local_device(device)
     data = TrainingData.resolve(project, recipe)
-    runs = [data.training_run(run) for run in data.train]
-    checks = [data.validation_run(run) for run in data.validation]
+    runs = team.everywhere(lambda: [data.training_run(run) for run in data.train])
+    checks = team.everywhere(lambda: [data.validation_run(run) for run in team.share(data.validation)])
     card = checkpoint.Card(recipe=recipe, task=data.task, voxel_spacing=data.voxel_spacing, normalize=CLIP)
     outputs = len(data.task.targets) + 1
     torch.manual_seed(seed_of(recipe.train.seed, "weights"))
@@ -81,7 +81,7 @@ def _train(
     def validate(ema: torch.nn.Module) -> float:
         return validation_score(predictor(ema, card, where), checks, recipe, data.task)
 
-    return fit(network, Patches(runs, outputs, recipe), validate if checks else None, card, out_dir, progress)
+    return fit(network, Patches(runs, outputs, recipe), validate if data.validation else None, card, out_dir, progress)
 
 
 def load(build: Callable[[Recipe, int], torch.nn.Module], path: Path, device: str) -> Tiled:

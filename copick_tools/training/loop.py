@@ -9,22 +9,21 @@ from __future__ import annotations
 import csv
 import logging
 import math
-import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
+from contextlib import closing
 from copy import deepcopy
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
-from accelerate import Accelerator
-from accelerate.state import AcceleratorState
 
 from copick_tools.data.replace import replacing
 from copick_tools.errors import PopsicleError, UsageError
 from copick_tools.inference.device import use_bf16
-from copick_tools.recipes.recipe import Optimizer, Recipe, Train
-from copick_tools.training import checkpoint
+from copick_tools.recipes.recipe import Optimizer, Recipe
+from copick_tools.training import checkpoint, pooled, team
+from copick_tools.training.batches import batches
 from copick_tools.training.losses import make_loss
 from copick_tools.training.patches import Patches
 from copick_tools.training.seeds import seed_of
@@ -73,32 +72,51 @@ def fit(
     """Train ``network``, from folder/last.ckpt where there is one, and return the path of the best checkpoint.
 
     validate: scores a network on the validation runs; the averaged weights are what is scored and kept. None: the last
-    ones are kept.
+    ones are kept. Several processes (see `team`) share each step, and validation; the main one writes.
 
     Raises PopsicleError when the loss is no longer finite, UsageError when last.ckpt is from another recipe.
     """
     recipe, train = card.recipe, card.recipe.train
     total = train.epochs * train.steps_per_epoch
-    accelerator = _accelerator(train, next(network.parameters()).device)
-    state = State(network, deepcopy(network).requires_grad_(False), make_optimizer(network, recipe.optimizer))
-    resume(state, card, folder)
-    wrapped, criterion = accelerator.prepare_model(network), make_loss(recipe.loss)
-    for voxels, target in _batches(patches, train, state.step):
-        lr = learning_rate(state.step, total, recipe.optimizer)
-        torch.manual_seed(seed_of(train.seed, "dropout", state.step))
-        wrapped.train()
-        with accelerator.autocast():
-            logits = wrapped(voxels.to(accelerator.device))
-        loss = criterion(logits, target.to(accelerator.device))
-        accelerator.backward(loss)
-        descend(state, recipe, lr)
-        state.losses.append(finite(loss, state.step))
-        if state.step % train.steps_per_epoch == 0:
-            end_epoch(state, card, folder, lr, validate)
-        if state.step % train.checkpoint_every == 0 or state.step == total:
-            checkpoint.save(folder / "last.ckpt", card, state.tensors())
-        progress(state.step, total)
+    device = next(network.parameters()).device
+    if device.type == "cuda":
+        torch.cuda.set_device(device)
+    if train.threads:
+        torch.set_num_threads(train.threads)
+    state = start(network, card, folder)
+    wrapped, criterion = pooled.parallel(state.network), make_loss(recipe.loss)
+    mixed = use_bf16(train.precision, device)
+    with closing(batches(patches, train, state.step, device)) as remaining:
+        for voxels, target in remaining:
+            lr = learning_rate(state.step, total, recipe.optimizer)
+            torch.manual_seed(seed_of(train.seed, "dropout", state.step, team.rank()))
+            wrapped.train()
+            with torch.autocast(device.type, dtype=torch.bfloat16, enabled=mixed):
+                logits = wrapped(voxels.to(device))
+            loss = criterion(logits, target.to(device))
+            loss.backward()
+            descend(state, recipe, lr)
+            state.losses.append(finite(loss, state.step))
+            if state.step % train.steps_per_epoch == 0:
+                end_epoch(state, card, folder, lr, validate)
+            if state.step % train.checkpoint_every == 0 or state.step == total:
+                keep_last(state, card, folder)
+            progress(state.step, total)
     return folder / "best.ckpt"
+
+
+def start(network: torch.nn.Module, card: checkpoint.Card, folder: Path) -> State:
+    """The state of a training at its first step, or at that of folder/last.ckpt where there is one."""
+    ema = deepcopy(network).requires_grad_(False)
+    network = pooled.with_common_statistics(network)
+    state = State(network, ema, make_optimizer(network, card.recipe.optimizer))
+    resume(state, card, folder)
+    return state
+
+
+def keep_last(state: State, card: checkpoint.Card, folder: Path) -> None:
+    """Write what a resumed training needs."""
+    team.by_main(lambda: checkpoint.save(folder / "last.ckpt", card, state.tensors()))
 
 
 def learning_rate(step: int, total: int, settings: Optimizer) -> float:
@@ -108,22 +126,6 @@ def learning_rate(step: int, total: int, settings: Optimizer) -> float:
     done = (step - settings.warmup) / max(1, total - settings.warmup)
     factor = {"cosine": 0.5 * (1 + math.cos(math.pi * done)), "poly": (1 - done) ** 0.9, "constant": 1.0}
     return settings.lr * factor[settings.schedule]
-
-
-def _accelerator(train: Train, device: torch.device) -> Accelerator:
-    AcceleratorState._reset_state(reset_partial_state=True)  # a process that trains twice may change its settings
-    if device.type == "cuda":
-        torch.cuda.set_device(device)
-    if train.threads:
-        torch.set_num_threads(train.threads)
-    accelerator = Accelerator(
-        cpu=device.type == "cpu",
-        mixed_precision="bf16" if use_bf16(train.precision, device) else "no",
-        step_scheduler_with_optimizer=False,
-    )
-    if accelerator.num_processes > 1:
-        raise UsageError("training runs in one process", "start it without accelerate launch or torchrun")
-    return accelerator
 
 
 def make_optimizer(network: torch.nn.Module, settings: Optimizer) -> torch.optim.Optimizer:
@@ -137,25 +139,6 @@ def make_optimizer(network: torch.nn.Module, settings: Optimizer) -> torch.optim
             nesterov=settings.momentum > 0,
         )
     return torch.optim.AdamW(network.parameters(), settings.lr, weight_decay=settings.weight_decay)
-
-
-def _batches(patches: Patches, train: Train, first_step: int) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
-    remaining = range(first_step * train.batch_size, len(patches))
-    return iter(
-        torch.utils.data.DataLoader(
-            torch.utils.data.Subset(patches, remaining),
-            batch_size=train.batch_size,
-            num_workers=train.workers,
-            pin_memory=torch.cuda.is_available(),
-            multiprocessing_context="spawn" if train.workers else None,
-            worker_init_fn=_ignore_interrupts,
-        )
-    )
-
-
-def _ignore_interrupts(_: int) -> None:
-    """Ctrl-C is for the parent."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 def descend(state: State, recipe: Recipe, lr: float) -> None:
@@ -188,10 +171,12 @@ def follow(ema: torch.nn.Module, network: torch.nn.Module, decay: float) -> None
 
 
 def finite(loss: torch.Tensor, step: int) -> float:
-    """The loss as a number. Raises PopsicleError where it isn't finite."""
-    value = float(loss.detach())
+    """The loss of the whole batch as a number. Raises PopsicleError where it isn't finite."""
+    value = float(pooled.mean(loss))
     if not math.isfinite(value):
-        raise PopsicleError(f"the loss is {value} at step {step}", "try a lower optimizer.lr or train.precision=fp32")
+        team.fail(
+            PopsicleError(f"the loss is {value} at step {step}", "try a lower optimizer.lr or train.precision=fp32")
+        )
     return value
 
 
@@ -200,13 +185,21 @@ def end_epoch(state: State, card: checkpoint.Card, folder: Path, lr: float, vali
     train = card.recipe.train
     epoch = state.step // train.steps_per_epoch
     due = epoch % train.validate_every == 0 or epoch == train.epochs
+    pooled.share_buffers(state.ema)
     score = validate(state.ema) if due and validate else None
-    _log_row(folder, (state.step, epoch, lr, sum(state.losses) / len(state.losses), score))
+    row = (state.step, epoch, lr, sum(state.losses) / len(state.losses), score)
     state.losses.clear()
-    if due and (score is None or state.best is None or score >= state.best):
+    better = due and (score is None or state.best is None or score >= state.best)
+    if better:
         state.best = score
         card = card.model_copy(update={"step": state.step, "score": score})
-        checkpoint.save(folder / "best.ckpt", card, {"network": state.ema.state_dict()})
+
+    def write() -> None:
+        _log_row(folder, row)
+        if better:
+            checkpoint.save(folder / "best.ckpt", card, {"network": state.ema.state_dict()})
+
+    team.by_main(write)
     if score is not None:
         log.info("epoch %d: validation score %.4f (best %.4f)", epoch, score, state.best)
 
@@ -234,12 +227,22 @@ def unfinished(recipe: Recipe, folder: Path, *, mapped: bool = False) -> tuple[c
 
 
 def resume(state: State, card: checkpoint.Card, folder: Path) -> None:
-    """Go on from last.ckpt where there is one; what was logged after it will be logged again."""
-    found, rows = unfinished(card.recipe, folder), folder / "metrics.csv"
+    """Go on from last.ckpt where there is one; what was logged after it will be logged again.
+
+    Raises PopsicleError where not all processes see the same.
+    """
+    found, rows = team.everywhere(lambda: unfinished(card.recipe, folder)), folder / "metrics.csv"
     if found is not None:
         state.restore(found[1])
         log.info("going on from step %d", state.step)
-    if rows.exists():
+    if len(set(team.gather(state.step))) > 1:
+        team.fail(
+            PopsicleError(
+                f"not all processes see the same {folder / 'last.ckpt'}",
+                "give an --out that all machines share",
+            )
+        )
+    if team.is_main() and rows.exists():
         lines = [line for line in rows.read_text().splitlines()[1:] if line.count(",") == len(COLUMNS) - 1]
         kept = [line for line in lines if int(line.partition(",")[0]) <= state.step]
         with replacing(rows) as temporary:

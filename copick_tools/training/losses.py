@@ -1,7 +1,8 @@
 """Losses on class probabilities with soft or hard targets and ignored voxels; the terms are MONAI's.
 
 Tversky (Salehi 2017): alpha weighs false positives, 1 - alpha false negatives, so a small alpha favors recall.
-Focal-Tversky (Abraham 2019): (1 - Tversky index)^(1/gamma), per class.
+Focal-Tversky (Abraham 2019): (1 - Tversky index)^(1/gamma), per class. Tversky-focal: a mean of the two, as in Octopi's search.
+Where several processes share a batch, sums are taken over all of it: each process has the whole batch's loss.
 """
 
 from __future__ import annotations
@@ -9,19 +10,27 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import torch
-from monai.losses import DiceLoss, FocalLoss, TverskyLoss
+from monai.losses import FocalLoss
+from monai.losses.utils import compute_tp_fp_fn
 
 from copick_tools.recipes.recipe import Loss
+from copick_tools.training.pooled import total
 from copick_tools.training.targets import IGNORED
 
 Criterion = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
+SMOOTH = 1e-5  # MONAI's
 
 
 def make_loss(settings: Loss) -> Criterion:
     """A function of logits (B, C, z, y, x) and a target batch (see `targets`) to a scalar."""
-    return {"dice-ce": _dice_ce, "tversky": _tversky, "focal": _focal, "focal-tversky": _focal_tversky}[settings.name](
-        settings
-    )
+    makers = {
+        "dice-ce": _dice_ce,
+        "tversky": _tversky,
+        "focal": _focal,
+        "focal-tversky": _focal_tversky,
+        "tversky-focal": _tversky_focal,
+    }
+    return makers[settings.name](settings)
 
 
 def as_distribution(target: torch.Tensor, channels: int) -> tuple[torch.Tensor, torch.Tensor]:
@@ -36,14 +45,65 @@ def as_distribution(target: torch.Tensor, channels: int) -> tuple[torch.Tensor, 
     return torch.cat([1 - heat.sum(dim=1, keepdim=True), heat], dim=1), known.float()
 
 
-def _overlap(term: torch.nn.Module) -> Criterion:
-    """A Dice-like term, probabilities and target cut to the known voxels."""
+def masked_mean(values: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+    """The mean over the voxels of the whole batch where ``mask``, which spreads over ``values``, is 1; 0 if there are none."""
+    sums = torch.stack([(values * mask).sum(), mask.expand_as(values).sum()])
+    of_values, of_voxels = total(sums)
+    return of_values / of_voxels.clamp(min=1)
+
+
+def _overlaps(
+    logits: torch.Tensor, target: torch.Tensor, first: int, order: int
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """True positives, false positives and false negatives, of the classes from ``first`` on, in the whole batch's known voxels.
+
+    order: of the norms that they are made of, 1 or 2.
+    """
+    wanted, mask = as_distribution(target, logits.shape[1])
+    found = logits.float().softmax(dim=1) * mask
+    sums = compute_tp_fp_fn(found[:, first:], (wanted * mask)[:, first:], [0, 2, 3, 4], order, False, False)
+    hits, false, missed = total(torch.stack(sums))
+    return hits, false, missed
+
+
+def _dice(logits: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+    """With squares in the denominator (Milletari 2016), without background."""
+    hits, false, missed = _overlaps(logits, target, first=1, order=2)
+    return (1 - (2 * hits + SMOOTH) / (2 * (hits + 0.5 * false + 0.5 * missed) + SMOOTH)).mean()
+
+
+def _dice_ce(_: Loss) -> Criterion:
+    entropy = _pointwise(torch.nn.CrossEntropyLoss(reduction="none"))
+    return lambda logits, target: _dice(logits, target) + entropy(logits, target)
+
+
+def _of_classes(settings: Loss) -> Criterion:
+    """Tversky's loss of each class, background first."""
 
     def loss(logits: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
-        wanted, mask = as_distribution(target, logits.shape[1])
-        return term(logits.float().softmax(dim=1) * mask, wanted * mask)
+        hits, false, missed = _overlaps(logits, target, first=0, order=1)
+        return 1 - (hits + SMOOTH) / (hits + settings.alpha * false + (1 - settings.alpha) * missed + SMOOTH)
 
     return loss
+
+
+def _tversky(settings: Loss) -> Criterion:
+    of_classes = _of_classes(settings)
+    return lambda logits, target: of_classes(logits, target).mean()
+
+
+def _focal(settings: Loss) -> Criterion:
+    return _pointwise(FocalLoss(include_background=True, use_softmax=True, gamma=settings.gamma, reduction="none"))
+
+
+def _focal_tversky(settings: Loss) -> Criterion:
+    of_classes = _of_classes(settings)
+    return lambda logits, target: of_classes(logits, target).clamp(min=1e-6).pow(1 / settings.gamma).mean()
+
+
+def _tversky_focal(settings: Loss) -> Criterion:
+    tversky, focal, weight = _tversky(settings), _focal(settings), settings.weight
+    return lambda logits, target: weight * tversky(logits, target) + (1 - weight) * focal(logits, target)
 
 
 def _pointwise(term: Criterion) -> Criterion:
@@ -52,28 +112,6 @@ def _pointwise(term: Criterion) -> Criterion:
     def loss(logits: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
         wanted, mask = as_distribution(target, logits.shape[1])
         values = term(logits.float(), wanted)
-        values = values if values.ndim == mask.ndim else values[:, None]
-        return (values * mask).sum() / (mask.expand_as(values).sum()).clamp(min=1)
+        return masked_mean(values if values.ndim == mask.ndim else values[:, None], mask)
 
     return loss
-
-
-def _dice_ce(_: Loss) -> Criterion:
-    dice = _overlap(DiceLoss(include_background=False, batch=True, squared_pred=True))
-    entropy = _pointwise(torch.nn.CrossEntropyLoss(reduction="none"))
-    return lambda logits, target: dice(logits, target) + entropy(logits, target)
-
-
-def _tversky(settings: Loss) -> Criterion:
-    return _overlap(TverskyLoss(include_background=True, alpha=settings.alpha, beta=1 - settings.alpha, batch=True))
-
-
-def _focal(settings: Loss) -> Criterion:
-    return _pointwise(FocalLoss(include_background=True, use_softmax=True, gamma=settings.gamma, reduction="none"))
-
-
-def _focal_tversky(settings: Loss) -> Criterion:
-    alpha = settings.alpha
-    term = TverskyLoss(include_background=True, alpha=alpha, beta=1 - alpha, batch=True, reduction="none")
-    per_class = _overlap(term)
-    return lambda logits, target: per_class(logits, target).clamp(min=1e-6).pow(1 / settings.gamma).mean()

@@ -10,6 +10,7 @@ import torch
 
 from copick_tools.errors import PopsicleError
 from copick_tools.recipes.recipe import Recipe
+from copick_tools.training import team
 
 STEP = 32  # voxels; every family takes patches of multiples of it, where a side is twice that at least
 CPU_WORDS = ("can't allocate memory", "not enough memory", "Cannot allocate memory")
@@ -42,8 +43,9 @@ def explained(recipe: Recipe, patch: tuple[int, ...] | None, folder: Path, cache
 def smaller(recipe: Recipe, patch: tuple[int, ...] | None, cached: bool) -> list[str]:
     """Settings that need less memory, as they are typed."""
     train, found = recipe.train, []
-    if train.batch_size > 1:
-        found.append(f"-s train.batch_size={train.batch_size // 2}")
+    own = train.batch_size // team.size()
+    if own > 1:
+        found.append(f"-s train.batch_size={own // 2 * team.size()}")
     if patch is not None:
         less = [max(STEP, side * 2 // 3 // STEP * STEP) if side > STEP else side for side in patch]
         if less != list(patch) and max(less) > STEP:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -20,12 +20,14 @@ from copick_tools.recipes import picking
 from copick_tools.recipes.recipe import Recipe
 from copick_tools.recipes.rules import particles, point_rule
 from copick_tools.recipes.task import Task
+from copick_tools.training import team
 from copick_tools.types import Mask, Points
 from copick_tools.volumes.coordinates import to_voxels
-from copick_tools.volumes.extraction import from_probabilities
+from copick_tools.volumes.extraction import Particle, from_probabilities
 from copick_tools.volumes.meanshift import TooManySeeds
 
 log = logging.getLogger("copick_tools")
+Picks = Mapping[str, Points]  # by object
 
 
 @dataclass(frozen=True)
@@ -40,15 +42,32 @@ class ValidationRun:
 
 
 def validation_score(predictor: Predictor, runs: list[ValidationRun], recipe: Recipe, task: Task) -> float:
-    """Particle F-beta under the task's rule, or mean Dice; 0 where it is undefined."""
+    """Particle F-beta under the task's rule, or mean Dice; 0 where it is undefined.
+
+    runs: this process's share of them; all get the score of all.
+    """
     metric = _mean_dice if task.metric.name == "dice" else _fbeta
     score = metric(predictor, runs, recipe, task)
     return 0.0 if math.isnan(score) else score
 
 
 def _fbeta(predictor: Predictor, runs: list[ValidationRun], recipe: Recipe, task: Task) -> float:
-    reference, prediction = {}, {}
     known = particles(task, recipe.target)
+    mine = team.everywhere(lambda: list(_picked(predictor, runs, recipe, known)))
+    reference, prediction = {}, {}
+    for found in team.merged(mine):
+        if found is None:
+            return 0.0
+        name, reference[name], prediction[name] = found
+    radii = {entry.name: entry.radius or 0 for entry in task.targets}
+    sides = (PointTable.of(picks, tuple(reference), tuple(radii)) for picks in (reference, prediction))
+    return score_points(*sides, point_rule(task, radii)).score()
+
+
+def _picked(
+    predictor: Predictor, runs: list[ValidationRun], recipe: Recipe, known: Sequence[Particle]
+) -> Iterator[tuple[str, Picks, Picks] | None]:
+    """Name, reference and prediction of each run; at the end None where a run can't be picked."""
     settings = dict.fromkeys((particle.name for particle in known), recipe.pick)
     wanted = Wanted.for_picks(settings, known)
     for run in runs:
@@ -60,20 +79,25 @@ def _fbeta(predictor: Predictor, runs: list[ValidationRun], recipe: Recipe, task
             )
         except TooManySeeds as error:  # a network that learned nothing yet, and a method that is no use for noise
             log.warning("run %s: %s; it counts as score 0", run.name, error.message)
-            return 0.0
+            yield None
+            return
         picks = picking.chosen(candidates, known, settings, found.voxel_spacing)
         grid = picking.Grid(found.shape, found.voxel_spacing, found.origin)
-        prediction[run.name] = {n: _inside(picking.points(p, grid), run.region, spacing) for n, p in picks.items()}
-        reference[run.name] = {name: _inside(p, run.region, spacing) for name, p in run.points.items()}
-    radii = {entry.name: entry.radius or 0 for entry in task.targets}
-    sides = (PointTable.of(picks, tuple(reference), tuple(radii)) for picks in (reference, prediction))
-    return score_points(*sides, point_rule(task, radii)).score()
+        prediction = {name: _inside(picking.points(p, grid), run.region, spacing) for name, p in picks.items()}
+        yield run.name, {name: _inside(p, run.region, spacing) for name, p in run.points.items()}, prediction
 
 
 def _mean_dice(predictor: Predictor, runs: list[ValidationRun], recipe: Recipe, task: Task) -> float:
     """Mean over objects of the mean over runs; an object absent on both sides of a run is left out."""
     labels = np.array([entry.label for entry in task.targets])
-    rows = []
+    rows = team.merged(team.everywhere(lambda: list(_dice_rows(predictor, runs, recipe, labels))))
+    return mean_score(np.array(rows)) if rows else float("nan")
+
+
+def _dice_rows(
+    predictor: Predictor, runs: list[ValidationRun], recipe: Recipe, labels: np.ndarray
+) -> Iterator[np.ndarray]:
+    """Dice of each run that has a reference, by label."""
     for run in runs:
         if run.labels is None:
             continue
@@ -83,8 +107,7 @@ def _mean_dice(predictor: Predictor, runs: list[ValidationRun], recipe: Recipe, 
         known = np.ones(truth.shape, bool) if run.region is None else run.region.copy()
         if recipe.target.ignore_label is not None:
             known &= truth != recipe.target.ignore_label
-        rows.append(dice(overlap_counts(truth, labels_found, labels, known)))
-    return mean_score(np.array(rows)) if rows else float("nan")
+        yield dice(overlap_counts(truth, labels_found, labels, known))
 
 
 def _inside(points: Points, region: Mask | None, voxel_spacing: float) -> Points:

@@ -29,6 +29,7 @@ MADE = (
     "metrics.csv",
     "finished",
     "data.json",
+    "usage.json",
     "log.txt",
     "thresholds.yaml",
     "scores.json",
@@ -55,14 +56,23 @@ def plan_training(
 ) -> Plan:
     """Resolve a recipe against a project, checking all that can be checked without reading voxels.
 
-    Raises NotFoundError, FormatError, UsageError.
+    Of several processes (see `training.team`) the main one does, for all. Raises NotFoundError, FormatError, UsageError.
     """
-    from copick_tools.inference.device import pick_device
+    from copick_tools.training import team
+
+    team.join(device)
+    team.everywhere(lambda: team.local_device(device))
+    return team.by_main(lambda: _planned(project, recipe_name, settings, out))
+
+
+def _planned(project: Project, recipe_name: str, settings: tuple[str, ...], out: Path | None) -> Plan:
+    from copick_tools.training import team
+    from copick_tools.training.batches import per_process
     from copick_tools.training.data import TrainingData
 
-    pick_device(device)
     recipe = registry.resolved(_as_there(load_recipe(recipe_name, settings), project))
     registry.engine(recipe.family).check(recipe)
+    per_process(recipe.train, team.size())
     data = TrainingData.resolve(project, recipe)
     shapes = {run: data.shape(run) for run in data.train}
     _require_room(recipe, shapes)
@@ -140,33 +150,50 @@ def train(
 ) -> tuple[Path, bool]:
     """Train, and return the best checkpoint and whether anything was done.
 
-    A finished experiment is left alone unless ``overwrite``; an unfinished one goes on with ``resume``.
+    A finished experiment is left alone unless ``overwrite``; an unfinished one goes on with ``resume``. Several processes
+    (see `training.team`) train one model; the main one writes.
 
     Raises PopsicleError when the folder holds another experiment, or an unfinished one and neither is given, and when another
     process trains there.
     """
-    lock = plan.folder / ".lock"
+    from copick_tools.training import team
+    from copick_tools.training.usage import measured
+
+    team.join(device)
+    folder = plan.folder
+    with contextlib.ExitStack() as held:
+        team.by_main(lambda: held.enter_context(_alone(folder)))
+        if not team.by_main(lambda: _made_ready(plan, resume=resume, overwrite=overwrite)):
+            return folder / "best.ckpt", False
+        if team.is_main():
+            held.enter_context(_log_file(folder / "log.txt"))
+            held.enter_context(measured(folder / "usage.json", team.local_device(device)))
+        log.info("training on %d runs, validating on %d: %s", len(plan.data.train), len(plan.data.validation), folder)
+        if team.size() > 1:
+            log.info("%d processes share each batch of %d", team.size(), plan.recipe.train.batch_size)
+        best: Path = registry.engine(plan.recipe.family).train(plan.recipe, project, folder, progress, device=device)
+        team.by_main(lambda: write_text(folder / "finished", ""))
+    return best, True
+
+
+@contextlib.contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """Hold the folder's lock. Raises PopsicleError when another process does."""
+    lock = folder / ".lock"
     try:
         with locked(lock, wait=False):
             try:
-                return _trained(project, plan, progress, resume=resume, overwrite=overwrite, device=device)
+                yield
             finally:
                 lock.unlink(missing_ok=True)
     except Busy as error:
         raise PopsicleError(
-            f"another process trains in {plan.folder}", "wait until it has ended, or choose another --out"
+            f"another process trains in {folder}", "wait until it has ended, or choose another --out"
         ) from error
 
 
-def _trained(
-    project: Project,
-    plan: Plan,
-    progress: Callable[[int, int], None],
-    *,
-    resume: bool,
-    overwrite: bool,
-    device: str,
-) -> tuple[Path, bool]:
+def _made_ready(plan: Plan, *, resume: bool, overwrite: bool) -> bool:
+    """Whether something is left to do, for which the folder is made ready then."""
     folder = plan.folder
     if overwrite:
         for name in MADE:
@@ -175,7 +202,7 @@ def _trained(
     elif (folder / "data.json").exists() and any((folder / name).exists() for name in ("last.ckpt", "finished")):
         _require_same(plan)
         if (folder / "finished").exists():
-            return folder / "best.ckpt", False
+            return False
         if (folder / "last.ckpt").exists() and not resume:
             raise PopsicleError(
                 f"{folder} holds an unfinished experiment", "--resume goes on with it, --overwrite starts anew"
@@ -183,17 +210,26 @@ def _trained(
     write_text(folder / "recipe.yaml", dump_yaml(plan.recipe))
     write_text(folder / "data.json", plan.data.model_dump_json(indent=2) + "\n")
     write_text(folder / "versions.json", json.dumps(versions(PACKAGES), indent=2) + "\n")
-    with _log_file(folder / "log.txt"):
-        log.info("training on %d runs, validating on %d: %s", len(plan.data.train), len(plan.data.validation), folder)
-        best: Path = registry.engine(plan.recipe.family).train(plan.recipe, project, folder, progress, device=device)
-    write_text(folder / "finished", "")
-    return best, True
+    return True
+
+
+def is_finished(plan: Plan) -> bool:
+    """Whether the experiment is done, and is that of the plan."""
+    texts = _documents(plan)
+    return (plan.folder / "finished").exists() and all(
+        (plan.folder / name).is_file() and (plan.folder / name).read_text(encoding="utf-8") == text
+        for name, text in texts.items()
+    )
+
+
+def _documents(plan: Plan) -> dict[str, str]:
+    """What an experiment is told by."""
+    return {"recipe.yaml": dump_yaml(plan.recipe), "data.json": plan.data.model_dump_json(indent=2) + "\n"}
 
 
 def _require_same(plan: Plan) -> None:
     """Raise PopsicleError when the experiment in the folder is of another recipe, project or split."""
-    wanted = {"recipe.yaml": dump_yaml(plan.recipe), "data.json": plan.data.model_dump_json(indent=2) + "\n"}
-    for name, text in wanted.items():
+    for name, text in _documents(plan).items():
         path = plan.folder / name
         if not path.exists() or path.read_text(encoding="utf-8") != text:
             what = f"recipe{_changed(path, plan)}" if name == "recipe.yaml" else "project or split"

@@ -1,5 +1,6 @@
 """nnU-Net's trainer as it stands before the first step: its loss, its optimizer, and the patches it would be given."""
 
+from contextlib import closing
 from types import SimpleNamespace
 
 import numpy as np
@@ -15,7 +16,7 @@ from copick_tools.data.uris import TomogramUri
 from copick_tools.data.write import write_tomogram
 from copick_tools.training import loop
 
-LOSSES = ("dice-ce", "tversky", "focal", "focal-tversky")
+LOSSES = ("dice-ce", "tversky", "focal", "focal-tversky", "tversky-focal")
 IGNORE = 3  # of two objects
 PLAIN = tuple(f"augment.{name}=0" for name in ("flip_z", "flip_yx", "quarter_turn", "intensity"))
 
@@ -106,10 +107,28 @@ def test_gradients_are_clipped(shared_project, recipe, tmp_path, clip):
     assert steps == pytest.approx([clip], rel=1e-3)
 
 
+@pytest.mark.parametrize(("family", "supervised"), [("mednext", True), ("nnunet", False)])
+def test_only_what_learns_awaits_a_gradient(shared_project, recipe, mednext, tmp_path, monkeypatch, family, supervised):
+    """Several processes would wait for that of a head whose loss weighs nothing."""
+
+    def look(trainer):
+        monkeypatch.setattr(loop, "descend", lambda *_: None)
+        trainer.on_train_start()
+        trainer.train_step(next(trainer.dataloader_train))
+        for weights in trainer.network.parameters():
+            assert (weights.grad is not None) == weights.requires_grad
+        frozen.extend(weights for weights in trainer.network.parameters() if not weights.requires_grad)
+
+    frozen = []
+    settings = (f"model.deep_supervision={str(supervised).lower()}", "train.batch_size=1")
+    at_start(shared_project, mednext if family == "mednext" else recipe, tmp_path, settings, look)
+    assert len(frozen) == 2  # of one head: weights and bias
+
+
 def test_rule_is_nnunets():
     from nnunetv2.training.dataloading.data_loader import nnUNetDataLoader
 
-    from copick_tools.engines.bridge.batches import Samples
+    from copick_tools.engines.bridge.samples import Samples
 
     for batch_size in range(1, 12):
         for background in (0.0, 0.1, 0.33, 0.5, 0.67, 0.9, 1.0):
@@ -169,10 +188,11 @@ def test_a_sample_is_a_function_of_its_number(shared_project, recipe, tmp_path, 
             pair = [samples[2 * step], samples[2 * step + 1]]
             expected[step] = [torch.stack([one["data"] for one in pair])]
             expected[step] += [torch.stack(level) for level in zip(*(one["target"] for one in pair))]
-        for step in (2, 3, 4, 5):
-            batch = next(remaining)
-            assert all(map(torch.equal, [batch["data"], *batch["target"]], expected[step]))
-            assert len(expected[step]) == 1 + len(batch["target"])
+        with closing(remaining):
+            for step in (2, 3, 4, 5):
+                batch = next(remaining)
+                assert all(map(torch.equal, [batch["data"], *batch["target"]], expected[step]))
+                assert len(expected[step]) == 1 + len(batch["target"])
         assert not torch.equal(expected[2][0], expected[3][0])
 
     expected = {}

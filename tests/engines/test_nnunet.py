@@ -32,6 +32,7 @@ EXPERIMENT = {
     "log.txt",
     "metrics.csv",
     "recipe.yaml",
+    "usage.json",
     "versions.json",
 }
 

@@ -2,13 +2,14 @@
 
 import pytest
 import torch
+from monai.losses import DiceLoss, FocalLoss, TverskyLoss
 
 from copick_tools.recipes.recipe import Loss, Optimizer
 from copick_tools.training.loop import learning_rate
 from copick_tools.training.losses import as_distribution, make_loss
 from copick_tools.training.targets import IGNORED
 
-NAMES = ("dice-ce", "tversky", "focal", "focal-tversky")
+NAMES = ("dice-ce", "tversky", "focal", "focal-tversky", "tversky-focal")
 
 
 def logits_for(labels, confidence=8.0):
@@ -51,6 +52,46 @@ def test_a_class_that_is_absent_gives_a_finite_loss(name):
     predicted = torch.randn(1, 3, 4, 4, 4, requires_grad=True)
     loss(predicted, nothing).backward()
     assert torch.isfinite(predicted.grad).all()
+
+
+def by_monai(name, logits, target):
+    """The losses of whole modules of MONAI's; those of voxels are averaged over the known ones."""
+    wanted, mask = as_distribution(target, logits.shape[1])
+    found, voxels = logits.softmax(dim=1) * mask, mask.sum()
+    index = TverskyLoss(alpha=0.2, beta=0.8, batch=True, reduction="none")(found, wanted * mask)
+    focal = FocalLoss(use_softmax=True, gamma=1.5, reduction="none")(logits, wanted)
+    focal = (focal * mask).sum() / (voxels * logits.shape[1])
+    if name == "dice-ce":
+        dice = DiceLoss(include_background=False, batch=True, squared_pred=True)(found, wanted * mask)
+        entropy = torch.nn.CrossEntropyLoss(reduction="none")(logits, wanted)
+        return dice + (entropy[:, None] * mask).sum() / voxels
+    return {
+        "tversky": index.mean(),
+        "focal": focal,
+        "focal-tversky": index.pow(1 / 1.5).mean(),
+        "tversky-focal": 0.7 * index.mean() + (1 - 0.7) * focal,
+    }[name]
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("soft", [False, True])
+def test_losses_are_monais(name, soft):
+    draw = torch.Generator().manual_seed(0)
+    logits = torch.randn((2, 4, 5, 6, 7), generator=draw)
+    target = torch.randint(0, 4, (2, 5, 6, 7), generator=draw).to(torch.uint8)
+    target[1, 2:] = IGNORED
+    if soft:
+        heat = torch.rand((2, 3, 5, 6, 7), generator=draw)
+        target = torch.where((target == IGNORED)[:, None], -1.0, heat)
+    settings = Loss(name=name, alpha=0.2, gamma=1.5, weight=0.7)
+    values, gradients = [], []
+    for loss in (make_loss(settings), lambda *pair: by_monai(name, *pair)):
+        given = logits.clone().requires_grad_()
+        values.append(loss(given, target))
+        values[-1].backward()
+        gradients.append(given.grad)
+    torch.testing.assert_close(*values, rtol=1e-6, atol=1e-7)
+    torch.testing.assert_close(*gradients, rtol=1e-5, atol=1e-8)
 
 
 def test_alpha_weighs_false_positives():

@@ -25,7 +25,7 @@ class Bridged:
 
     model: class of its settings. planner: name of nnU-Net's planner. configure: hands the settings to that planner.
     architecture: of nnU-Net's form, from settings, strides and kernels. build: the network, from a plan, settings and the
-    number of outputs. heads: its layers that give logits. supervise: turns its deep supervision on or off. scales: sizes zyx
+    number of outputs. heads: its layers that give logits, from the largest output to the smallest. supervise: turns its deep supervision on or off. scales: sizes zyx
     of its outputs, relative to the patch. multiple: of which each side of a patch has to be, whatever else the planner asks
     for. half_on_cpu: whether a CPU's bfloat16 makes it faster.
     """

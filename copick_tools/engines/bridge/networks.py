@@ -104,8 +104,8 @@ def supervise_unet(network: nn.Module, on: bool) -> None:
 
 
 def unet_heads(network: nn.Module) -> list[nn.Module]:
-    """The layers of a U-Net whose outputs are logits."""
-    return list(network.decoder.seg_layers)  # type: ignore[union-attr, arg-type]
+    """The layers of a U-Net whose outputs are logits, from the largest output to the smallest."""
+    return list(reversed(network.decoder.seg_layers))  # type: ignore[union-attr, arg-type]
 
 
 def expect_background(heads: Sequence[nn.Module], probability: float) -> None:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Generator
 from copy import deepcopy
+from itertools import zip_longest
 from typing import Any
 
 import numpy as np
@@ -12,20 +13,19 @@ import torch
 from batchgeneratorsv2.transforms.utils.compose import ComposeTransforms
 from batchgeneratorsv2.transforms.utils.deep_supervision_downsampling import DownsampleSegForDSTransform
 from nnunetv2.training.dataloading.data_loader import nnUNetDataLoader
-from nnunetv2.training.loss.compound_losses import DC_and_CE_loss
 from nnunetv2.training.loss.deep_supervision import DeepSupervisionWrapper
-from nnunetv2.training.loss.dice import MemoryEfficientSoftDiceLoss
 from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
 
 from copick_tools.engines.bridge.augmentation import RecipeAugmentation
-from copick_tools.engines.bridge.batches import Samples, batches, untimed
+from copick_tools.engines.bridge.criteria import DiceCE, OurLoss
 from copick_tools.engines.bridge.family import Job
 from copick_tools.engines.bridge.networks import expect_background
+from copick_tools.engines.bridge.samples import Samples, untimed
 from copick_tools.inference.device import autocast, has_bf16, placed, use_bf16
-from copick_tools.training import checkpoint, loop
+from copick_tools.training import loop, pooled, team
+from copick_tools.training.batches import batches
 from copick_tools.training.losses import make_loss
 from copick_tools.training.seeds import seed_of
-from copick_tools.training.targets import IGNORED
 
 log = logging.getLogger("copick_tools")
 
@@ -39,6 +39,7 @@ class Trainer(nnUNetTrainer):
     job: Job
     state: loop.State
     lr = 0.0
+    is_ddp = property(lambda self: False, lambda self, value: None)  # several processes are our business: see `team`
 
     def begin(self, job: Job) -> None:
         """Take over a job, and go on from its last checkpoint where there is one."""
@@ -56,6 +57,8 @@ class Trainer(nnUNetTrainer):
         scaler = torch.amp.GradScaler("cuda") if half else None
         self.state = loop.State(self.network, ema, self.optimizer, scaler=scaler)
         loop.resume(self.state, job.card, job.folder)
+        self._rest_heads()
+        self.network = pooled.parallel(self.network)
         self.current_epoch = self.state.step // train.steps_per_epoch
 
     def build_network_architecture(  # type: ignore[override]
@@ -82,10 +85,9 @@ class Trainer(nnUNetTrainer):
         ignore, settings = self.job.outputs, self.job.recipe.loss
         loss: Any
         if settings.name == "dice-ce":
-            dice = {"batch_dice": self.configuration_manager.batch_dice, "smooth": 1e-5, "do_bg": False, "ddp": False}
             outside = self.job.model.augmentation == "recipe"  # which ignores what isn't in the tomogram
             ignored = ignore if self.label_manager.has_ignore_label or outside else None
-            loss = DC_and_CE_loss(dice, {}, ignore_label=ignored, dice_class=MemoryEfficientSoftDiceLoss)
+            loss = DiceCE(self.configuration_manager.batch_dice, ignored)
         else:
             loss = OurLoss(make_loss(settings), ignore)
         scales = self._get_deep_supervision_scales()
@@ -94,6 +96,13 @@ class Trainer(nnUNetTrainer):
         weights = np.array([0.5**level for level in range(len(scales))])
         weights[1:][-1:] = 0
         return DeepSupervisionWrapper(loss, weights / weights.sum())
+
+    def _rest_heads(self) -> None:
+        """Freeze the heads that no loss is taken of, which learn nothing anyway: DDP would wait for their gradients."""
+        weights = getattr(self.loss, "weight_factors", (1.0,))
+        for head, weight in zip_longest(self.job.bridged.heads(self.state.network), weights, fillvalue=0):
+            if not weight:
+                head.requires_grad_(False)
 
     def samples(self) -> Samples:
         """What batches are made of: patches of the training cases, by nnU-Net's own loader."""
@@ -112,9 +121,9 @@ class Trainer(nnUNetTrainer):
         loader = nnUNetDataLoader(cases, 1, first, patch, self.label_manager, transforms=made)
         return Samples(loader, self.job.recipe.train, fixed=own)
 
-    def get_dataloaders(self) -> tuple[Iterator[dict[str, Any]], None]:
+    def get_dataloaders(self) -> tuple[Generator[dict[str, Any], None, None], None]:
         """The batches that remain; the validation runs are no business of nnU-Net's."""
-        return batches(self.samples(), self.state.step, pinned=self.device.type == "cuda"), None
+        return batches(self.samples(), self.job.recipe.train, self.state.step, self.device), None
 
     def on_train_start(self) -> None:
         """Make the batches."""
@@ -131,7 +140,7 @@ class Trainer(nnUNetTrainer):
         self.lr = loop.learning_rate(state.step, total, recipe.optimizer)
         targets = batch["target"] if isinstance(batch["target"], list) else [batch["target"]]
         targets = [target.to(self.device, non_blocking=True) for target in targets]
-        torch.manual_seed(seed_of(recipe.train.seed, "dropout", state.step))
+        torch.manual_seed(seed_of(recipe.train.seed, "dropout", state.step, team.rank()))
         with autocast(self.device, self.mixed):
             found = self.network(batch["data"].to(self.device, non_blocking=True))
         if self.enable_deep_supervision:
@@ -149,12 +158,14 @@ class Trainer(nnUNetTrainer):
         """Log, validate when it is time, and write what a resumed training needs."""
         job, total = self.job, self.num_epochs * self.num_iterations_per_epoch
         loop.end_epoch(self.state, job.card, job.folder, self.lr, job.validate)
-        checkpoint.save(job.folder / "last.ckpt", job.card, self.state.tensors())
+        loop.keep_last(self.state, job.card, job.folder)
         self.current_epoch += 1
         job.progress(self.state.step, total)
 
     def on_train_end(self) -> None:
         """End the processes that make batches."""
+        if self.dataloader_train is not None:
+            self.dataloader_train.close()
         self.dataloader_train = None
 
     def print_to_log_file(self, *args: Any, also_print_to_console: bool = True, add_timestamp: bool = True) -> None:
@@ -165,15 +176,3 @@ class Trainer(nnUNetTrainer):
         """Not needed here."""
 
     on_epoch_start = on_train_epoch_end = on_validation_epoch_start = on_validation_epoch_end = _nothing
-
-
-class OurLoss(torch.nn.Module):
-    """A criterion of ours on nnU-Net's targets, (B, 1, z, y, x) channel numbers, ``ignore`` where nothing is known."""
-
-    def __init__(self, criterion: Callable[[torch.Tensor, torch.Tensor], torch.Tensor], ignore: int) -> None:
-        super().__init__()
-        self.criterion, self.ignore = criterion, ignore
-
-    def forward(self, logits: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
-        """A scalar."""
-        return self.criterion(logits, torch.where(target == self.ignore, IGNORED, target)[:, 0])

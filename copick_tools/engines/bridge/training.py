@@ -16,10 +16,9 @@ from copick_tools.engines.bridge.networks import Trained
 from copick_tools.engines.bridge.plans import CONFIGURATION, check_patch, make_plan, nnunet_plans
 from copick_tools.engines.registry import settings
 from copick_tools.errors import FormatError, UsageError
-from copick_tools.inference.device import pick_device
 from copick_tools.inference.tiler import Tiled
 from copick_tools.recipes.recipe import Augment, Recipe, Train
-from copick_tools.training import checkpoint, harness, loop
+from copick_tools.training import checkpoint, harness, loop, team
 from copick_tools.training.data import TrainingData
 from copick_tools.training.memory import explained
 from copick_tools.training.validation import validation_score
@@ -54,9 +53,9 @@ def train(
 ) -> Path:
     """Train on a project; returns the best checkpoint."""
     check(bridged, recipe)
-    where, model = pick_device(device), settings(bridged.model, recipe)
+    where, model = team.local_device(device), settings(bridged.model, recipe)
     data = TrainingData.resolve(project, recipe)
-    checks = [data.validation_run(run) for run in data.validation]
+    checks = team.everywhere(lambda: [data.validation_run(run) for run in team.share(data.validation)])
     for key in [key for key in UNUSED if getattr(recipe.train, key) != getattr(Train(), key)]:
         log.info("train.%s has no effect on %s: %s", key, recipe.family, UNUSED[key])
     if recipe.train.threads:
@@ -64,18 +63,19 @@ def train(
     if where.index is not None:
         torch.cuda.set_device(where)
     workspace = Workspace(out_dir / WORKSPACE, data)
-    if not _is_done(recipe, out_dir):
-        workspace.open()
+    if not team.by_main(lambda: _is_done(recipe, out_dir)):
+        team.by_main(workspace.open)
         with surroundings(workspace.folder):
-            card = _planned(bridged, model, workspace, out_dir)
-            preprocess(workspace, card.plan or {})
+            card = team.by_main(lambda: _prepared(bridged, model, workspace, out_dir))
 
             def validate(ema: torch.nn.Module) -> float:
                 return validation_score(predictor(bridged, ema, card, where), checks, recipe, data.task)
 
             with explained(recipe, card.patch, out_dir):
-                _fit(Job(bridged, model, card, out_dir, where, validate if checks else None, progress), workspace)
-    workspace.close()
+                job = Job(bridged, model, card, out_dir, where, validate if data.validation else None, progress)
+                _fit(job, workspace)
+    team.wait()  # a network file system removes no file that another process has open
+    team.by_main(workspace.close)
     return out_dir / "best.ckpt"
 
 
@@ -135,6 +135,13 @@ def _planned(bridged: Bridged, model: Trained, workspace: Workspace, folder: Pat
     )
 
 
+def _prepared(bridged: Bridged, model: Trained, workspace: Workspace, folder: Path) -> checkpoint.Card:
+    """The card of a training whose cases are there."""
+    card = _planned(bridged, model, workspace, folder)
+    preprocess(workspace, card.plan or {})
+    return card
+
+
 def _is_done(recipe: Recipe, folder: Path) -> bool:
     """Whether the last checkpoint is that of the last step."""
     old = loop.unfinished(recipe, folder, mapped=True)
@@ -147,7 +154,8 @@ def _fit(job: Job, workspace: Workspace) -> None:
 
     plan = job.card.plan or {}
     plans = nnunet_plans(plan) | {"continue_training": False}
-    trainer = Trainer(plans, CONFIGURATION, 0, workspace.describe(plan["ignored"]), torch.device("cpu"))
+    described = team.by_main(lambda: workspace.describe(plan["ignored"]))
+    trainer = Trainer(plans, CONFIGURATION, 0, described, torch.device("cpu"))
     trainer.begin(job)
     try:
         trainer.run_training()

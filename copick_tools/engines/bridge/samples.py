@@ -1,10 +1,8 @@
-"""Batches by nnU-Net's own loader, each sample a function of its number alone. Import it in `surroundings` only."""
+"""Samples by nnU-Net's own loader, each a function of its number alone. Import it in `surroundings` only."""
 
 from __future__ import annotations
 
 import random
-import signal
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -45,27 +43,6 @@ class Samples(torch.utils.data.Dataset):
         """Whether a sample of a batch has to lie on an object; may draw from NumPy's global generator."""
         background = self.train.background
         return sample >= round(self.train.batch_size * background) if self.fixed else np.random.random() >= background
-
-
-def batches(samples: Samples, first_step: int, pinned: bool) -> Iterator[dict[str, Any]]:
-    """All batches from a step on, in order. pinned: in memory that a GPU copies faster."""
-    train = samples.train
-    remaining = range(first_step * train.batch_size, len(samples))
-    return iter(
-        torch.utils.data.DataLoader(
-            torch.utils.data.Subset(samples, remaining),
-            batch_size=train.batch_size,
-            num_workers=train.workers,
-            pin_memory=pinned,
-            multiprocessing_context="spawn" if train.workers else None,
-            worker_init_fn=_ignore_interrupts,
-        )
-    )
-
-
-def _ignore_interrupts(_: int) -> None:
-    """Ctrl-C is for the parent."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 def untimed(transform: BasicTransform) -> BasicTransform:
