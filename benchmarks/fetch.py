@@ -10,23 +10,21 @@ fresh process with a fresh folder; whole commands are timed, and what of it is s
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
-import os
-import platform
 import statistics
 import subprocess
 import sys
 import tempfile
-import time
 import urllib.request
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
-TESTS = Path(__file__).parents[1] / "tests"
-sys.path.insert(0, str(TESTS))
-from local_portal import environment  # noqa: E402
+import common
+from common import BIN
 
-BIN = Path(sys.executable).parent
+TESTS = Path(__file__).parents[1] / "tests"
 DATASET = 10440
 OBJECTS = {  # portal object id -> name; copick must be told, else it draws labels by chance
     "GO:0070288": "apo-ferritin",
@@ -38,33 +36,15 @@ OBJECTS = {  # portal object id -> name; copick must be told, else it draws labe
 }
 
 
-@dataclass
+@dataclass(frozen=True)
 class Measured:
-    """Seconds, CPU seconds, MiB of the largest process, and what the portal counted."""
+    """wall: seconds. memory: MiB of the largest process. requests: what the portal counted. size: MiB on disk."""
 
-    wall: float = 0.0
-    cpu: float = 0.0
-    peak: float = 0.0
-    requests: dict = field(default_factory=dict)
-    files: int = 0
-    size: float = 0.0
-
-
-def timed(command: list[str], variables: dict[str, str], measured: Measured) -> None:
-    """Run a command and add what it took."""
-    start = time.perf_counter()
-    with tempfile.TemporaryFile() as errors:
-        child = subprocess.Popen(
-            command, env={**os.environ, **variables}, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=errors
-        )
-        _, status, usage = os.wait4(child.pid, 0)
-        child.returncode = os.waitstatus_to_exitcode(status)
-        measured.wall += time.perf_counter() - start
-        measured.cpu += usage.ru_utime + usage.ru_stime
-        measured.peak = max(measured.peak, usage.ru_maxrss / 1024)
-        if child.returncode:
-            errors.seek(0)
-            raise SystemExit(f"{' '.join(command)} failed:\n{errors.read().decode()[-2000:]}")
+    wall: float
+    memory: float
+    requests: dict
+    files: int
+    size: float
 
 
 def ours(folder: Path, workers: int | None) -> list[list[str]]:
@@ -73,7 +53,7 @@ def ours(folder: Path, workers: int | None) -> list[list[str]]:
     return [[*command, *(["-w", str(workers)] if workers else [])]]
 
 
-def peer(folder: Path, workers: int | None) -> list[list[str]]:
+def peer(folder: Path, workers: int | None, datasets: Sequence[int] = (DATASET,)) -> list[list[str]]:
     """copick sync, from a configuration of the portal to one of a folder."""
     objects = [
         {"name": name, "is_particle": True, "label": label, "radius": 60, "go_id": number}
@@ -81,7 +61,7 @@ def peer(folder: Path, workers: int | None) -> list[list[str]]:
     ]
     shared = {"name": "benchmark", "version": "1", "description": "", "pickable_objects": objects}
     for name, special in (
-        ("source", {"config_type": "cryoet_data_portal", "dataset_ids": [DATASET]}),
+        ("source", {"config_type": "cryoet_data_portal", "dataset_ids": list(datasets)}),
         ("target", {"config_type": "filesystem"}),
     ):
         place = {"overlay_root": f"local://{folder / name}", "overlay_fs_args": {"auto_mkdir": True}}
@@ -109,67 +89,91 @@ def download(folder: Path) -> None:
         file.download(str(folder / str(file.annotation_shape.annotation.run_id)))
 
 
-SIDES = {"popsicle fetch": ours, "copick sync (two commands)": peer, "portal client, serial": client}
+OURS = "`fetch`"
+SIDES = {
+    OURS: ours,
+    "`copick sync` of tomograms, then picks": peer,
+    "the portal client's own downloads, serial": client,
+}
 IMPORTS = {  # what each process imports before it can ask anything
-    "popsicle fetch": ["copick_tools.cli.main", "copick_tools.workflows.fetch", "copick", "cryoet_data_portal"],
-    "copick sync (two commands)": ["copick.cli.cli", "copick.ops.sync", "copick.impl.cryoet_data_portal"],
-    "portal client, serial": ["cryoet_data_portal"],
+    ours: ["copick_tools.cli.main", "copick_tools.workflows.fetch", "copick", "cryoet_data_portal"],
+    peer: ["copick.cli.cli", "copick.ops.sync", "copick.impl.cryoet_data_portal"],
+    client: ["cryoet_data_portal"],
 }
 
 
 def measure(side: str, url: str, workers: int | None) -> Measured:
     """One side once."""
     with tempfile.TemporaryDirectory() as parent:
-        folder, measured = Path(parent), Measured()
-        hooks = folder / "hooks"
-        hooks.mkdir()
-        line = f"import cryoet_data_portal._client as client\nclient.DEFAULT_URL = '{url}/graphql'\n"
-        (hooks / "sitecustomize.py").write_text(line)
-        variables = {**environment(url), "XDG_CACHE_HOME": str(folder / "cache")}
-        if side != "popsicle fetch":  # knows a variable, the others go to the public portal if not patched
-            variables["PYTHONPATH"] = str(hooks)
+        folder = Path(parent)
+        variables = portal_variables(folder, url)
         commands = SIDES[side](folder, workers)
         ask(url, "DELETE")
-        for command in commands:
-            timed(command, variables, measured)
-        measured.requests = json.loads(ask(url))
-        roots = [folder / "project", folder / "target"]
-        sizes = [path.stat().st_size for root in roots for path in root.rglob("*") if path.is_file()]
-        measured.files, measured.size = len(sizes), sum(sizes) / 2**20
-        return measured
+        took = [common.timed(command, variables) for command in commands]
+        wall, memory = sum(one.wall for one in took), max(one.memory for one in took)
+        files, size = held(folder / ("target" if SIDES[side] is peer else "project"))
+        common.say(f"  {side}: {wall:.2f} s, {files} files")
+        return Measured(wall, memory, json.loads(ask(url)), files, size)
+
+
+def held(folder: Path) -> tuple[int, float]:
+    """Files and MiB below a folder."""
+    sizes = [path.stat().st_size for path in folder.rglob("*") if path.is_file()]
+    return len(sizes), sum(sizes) / 2**20
+
+
+def portal_variables(folder: Path, url: str, patched: bool) -> dict[str, str]:
+    """What makes a side go to a portal at ``url``: ours has a variable for it, the others' client is patched."""
+    sys.path.insert(0, str(TESTS))
+    from local_portal import environment
+
+    variables = {**environment(url), "XDG_CACHE_HOME": str(folder / "cache")}
+    if not patched:
+        return variables
+    hooks = folder / "hooks"
+    hooks.mkdir(exist_ok=True)
+    line = f"import cryoet_data_portal._client as client\nclient.DEFAULT_URL = '{url}/graphql'\n"
+    (hooks / "sitecustomize.py").write_text(line)
+    return {**variables, "PYTHONPATH": str(hooks)}
 
 
 def ask(url: str, method: str = "GET") -> bytes:
     """The portal's counts, or forget them."""
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-    return opener.open(urllib.request.Request(f"{url}/_log", method=method)).read()
+    with opener.open(urllib.request.Request(f"{url}/_log", method=method)) as answer:
+        return answer.read()
+
+
+@contextlib.contextmanager
+def portal(*arguments: str, script: Path = TESTS / "local_portal.py") -> Iterator[str]:
+    """A local portal in a process of its own; its address."""
+    with tempfile.TemporaryDirectory() as folder:
+        command = [sys.executable, str(script), "--folder", folder, *arguments]
+        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as server:
+            try:
+                yield server.stdout.readline().strip()  # type: ignore[union-attr]
+            finally:
+                server.terminate()
 
 
 def start_share(side: str, repeats: int) -> float:
-    """Median seconds of starting Python and importing, of all processes of a side."""
-    code = "\n".join(f"import {name}" for name in IMPORTS[side])
-    processes = 2 if side.startswith("copick") else 1
-    found = []
-    for _ in range(repeats):
-        measured = Measured()
-        timed([sys.executable, "-c", code], {}, measured)
-        found.append(processes * measured.wall)
-    return statistics.median(found)
+    """Seconds that starting Python and importing take, of all commands of a side."""
+    code = "\n".join(f"import {name}" for name in IMPORTS[SIDES[side]])
+    processes = 2 if SIDES[side] is peer else 1
+    return processes * statistics.median(common.timed([sys.executable, "-c", code]).wall for _ in range(repeats))
 
 
-def show(side: str, found: list[Measured], start: float, base: list[Measured] | None) -> None:
-    wall, cpu = (statistics.median(getattr(one, name) for one in found) for name in ("wall", "cpu"))
-    last = found[-1]
-    ratio = f"{wall / statistics.median(one.wall for one in base):6.2f}x" if base else " " * 7
-    spread = f"{min(one.wall for one in found):.2f}-{max(one.wall for one in found):.2f}"
-    print(f"{side:28}{wall:7.2f} s {ratio}  ({spread}; start and imports {start:.2f})  {cpu:6.2f} CPU-s", end="")
-    print(f"  {max(one.peak for one in found):5.0f} MiB  {last.files} files, {last.size:.1f} MiB on disk")
-    counts = ", ".join(f"{count} {kind}" for kind, count in sorted(last.requests["requests"].items()))
-    total, most = last.requests["total"], last.requests["max_in_flight"]
-    print(
-        f"{'':28}{total} requests, at most {most} at a time, {last.requests['sent'] / 2**20:.1f} MiB: {counts}",
-        flush=True,
-    )
+def row(side: str, found: list[Measured], base: float, repeats: int) -> list[str]:
+    """A row of the table; medians, the largest process."""
+    wall, last = statistics.median(one.wall for one in found), found[-1].requests
+    return [
+        side,
+        common.seconds(wall),
+        common.ratio(wall, base),
+        common.seconds(start_share(side, repeats)),
+        f"{last['total']} ({last['max_in_flight']})",
+        common.mib(max(one.memory for one in found)),
+    ]
 
 
 def main() -> None:
@@ -184,38 +188,23 @@ def main() -> None:
     if asked.side:
         download(Path(asked.out))
         return
-    from importlib.metadata import version
-
-    packages = ("copick-tools", "copick", "cryoet-data-portal", "s3fs", "boto3", "zarr")
-    print(f"{', '.join(f'{name} {version(name)}' for name in packages)}, python {platform.python_version()}")
+    found: dict[str, list[Measured]] = {side: [] for side in SIDES}
+    with portal("--scene", "many_chunks", "--runs", str(asked.runs), "--delay", str(asked.delay)) as url:
+        for _ in range(asked.repeats):  # in turn, so that what else the machine does falls on all of them
+            for side in SIDES:
+                found[side].append(measure(side, url, asked.workers))
+    base = statistics.median(one.wall for one in found[OURS])
+    columns = ["wall", "wall / ours", "of it start and imports", "requests (at most at once)", "memory"]
+    first = found[OURS][0]
     workers = f"{asked.workers} workers" if asked.workers else "each side's own number of workers"
-    print(
-        f"{asked.runs} run(s), {asked.delay * 1000:g} ms per answer, {workers}; median of {asked.repeats}, cores: {os.cpu_count()}"
+    common.write(
+        f"{asked.runs} run{'s' if asked.runs > 1 else ''}, {first.files:,} files ({first.size:.0f} MiB) as `fetch` keeps them:",
+        common.table(columns, [row(side, part, base, asked.repeats) for side, part in found.items()]),
+        common.provenance(
+            ("copick-tools", "copick", "cryoet-data-portal", "s3fs", "boto3", "zarr"),
+            f"{asked.delay * 1000:g} ms for each answer, {workers}, median of {asked.repeats}",
+        ),
     )
-    print("wall time of whole commands, / ours, (fastest-slowest), CPU time, largest process")
-    with tempfile.TemporaryDirectory() as folder:
-        command = [sys.executable, str(TESTS / "local_portal.py"), "--scene", "many_chunks", "--folder", folder]
-        command += ["--runs", str(asked.runs), "--delay", str(asked.delay)]
-        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as server:
-            try:
-                compare(server.stdout.readline().strip(), asked.repeats, asked.workers)
-            finally:
-                server.terminate()
-
-
-def compare(url: str, repeats: int, workers: int | None) -> None:
-    """All sides in turn, `repeats` times, so that what else the machine does falls on all of them."""
-    sides = dict(SIDES)
-    there = subprocess.run([str(BIN / "popsicle"), "fetch", "--help"], capture_output=True).returncode == 0
-    if not there:
-        print("popsicle fetch              not there")
-        del sides["popsicle fetch"]
-    found: dict[str, list[Measured]] = {side: [] for side in sides}
-    for _ in range(repeats):
-        for side in sides:
-            found[side].append(measure(side, url, workers))
-    for side in sides:
-        show(side, found[side], start_share(side, repeats), found.get("popsicle fetch"))
 
 
 if __name__ == "__main__":

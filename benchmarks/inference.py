@@ -3,30 +3,29 @@
 Each side in a process of its own, after its imports and one window to warm up. Memory is what the process's peak lies above
 what it holds before the call, volume and network (Linux). nnU-Net needs `copick-tools[nnunet]`.
 
-    python benchmarks/inference.py                              on the CPU: stitching alone, then the 3.26M U-Net
-    python benchmarks/inference.py --device cuda                on a GPU: seconds and share of its peak
-    python benchmarks/inference.py --agreement best.ckpt -c sim -i wbp      labels in bfloat16 against float32
+    python benchmarks/inference.py                       on the CPU: stitching alone, then the 3.26M U-Net
+    python benchmarks/inference.py --device cuda         on a GPU: seconds and share of its peak
 """
 
 from __future__ import annotations
 
 import argparse
+import importlib.util
 import json
 import os
-import platform
-import subprocess
-import sys
 import time
 from collections.abc import Callable
-from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
+
+import common
 
 PATCH, OVERLAP, OBJECTS, FLOOR = (96, 96, 96), 0.5, 6, 0.3
 TOMOGRAM, SMALL = (184, 630, 630), (96, 192, 288)
 PARAMETERS = 3_259_333
 REPEATS = 3  # on a GPU
-MOST_MEMORY, LEAST_SPEED, LEAST_SPEED_CUDA = 800, 1.8, 3.0
+INSTALLED = "pip install 'copick-tools[nnunet]'"
+Found = list[float] | None  # CPU seconds, MiB, wall seconds, voxels found, TFLOP/s of a matrix product
 
 
 def make_network(kind: str) -> Any:
@@ -134,7 +133,7 @@ SIDES = {"ours": ours, "MONAI": monai, "nnU-Net": nnunet}
 
 
 def child(question: SimpleNamespace) -> None:
-    """Print CPU time, wall time, growth of the peak in MiB, voxels found, TFLOP of one window, of a matrix product."""
+    """Print CPU seconds, growth of the peak in MiB, wall seconds, voxels found, TFLOP/s of a matrix product."""
     import numpy as np
     import torch
 
@@ -144,18 +143,23 @@ def child(question: SimpleNamespace) -> None:
     volume = random.standard_normal(question.shape, dtype=np.float32)
     question.counted = False
     work(volume if cuda else random.standard_normal(PATCH, dtype=np.float32))
-    before, rows = restart_peak(), []
-    for _ in range(REPEATS if cuda else 1):
-        start, cpu = time.perf_counter(), time.process_time()
-        work(volume)
-        if cuda:
-            torch.cuda.synchronize()
-        rows.append((time.process_time() - cpu, time.perf_counter() - start))
-    grown = torch.cuda.max_memory_allocated() / 2**20 if cuda else status("VmHWM") - before
+    took = on_card(work, volume) if cuda else common.spent(lambda: work(volume))[0]
     question.counted = True
     found = work(volume) if question.network == "stitching" or cuda else 0
-    peak = matrix_product() if cuda else 0.0
-    print(json.dumps([min(row[0] for row in rows), min(row[1] for row in rows), grown, found, peak]))
+    print(json.dumps([took.cpu, took.memory, took.wall, found, matrix_product() if cuda else 0.0]))
+
+
+def on_card(work: Callable[[Any], int], volume: Any) -> common.Spent:
+    """Best of some calls, until the card is done; memory is the card's."""
+    import torch
+
+    times = []
+    for _ in range(REPEATS):
+        start, cpu = time.perf_counter(), time.process_time()
+        work(volume)
+        torch.cuda.synchronize()
+        times.append((time.perf_counter() - start, time.process_time() - cpu))
+    return common.Spent(min(t[0] for t in times), min(t[1] for t in times), torch.cuda.max_memory_allocated() / 2**20)
 
 
 def matrix_product() -> float:
@@ -185,110 +189,88 @@ def operations(shape: tuple[int, ...]) -> float:
     return sum(len(row.corners) for row in rows(shape, PATCH, OVERLAP, None)) * counter.get_total_flops() / 1e12
 
 
-def status(key: str) -> float:
-    """MiB of this process (Linux); getrusage's peak would begin with that of the parent."""
-    lines = Path("/proc/self/status").read_text().splitlines()
-    return next(int(line.split()[1]) / 1024 for line in lines if line.startswith(key))
-
-
-def restart_peak() -> float:
-    """Let the peak of memory begin anew; MiB in use now."""
-    Path("/proc/self/clear_refs").write_text("5")
-    return status("VmRSS")
-
-
-def measure(side: str, network: str, shape: tuple[int, ...], **options: Any) -> list[float] | None:
-    """What `child` prints, None where the side can't run; it says why on stderr."""
+def measure(side: str, network: str, shape: tuple[int, ...], **options: Any) -> Found:
+    """What `child` prints; None where the side isn't installed. Raises SystemExit where it fails."""
+    if side == "nnU-Net" and not importlib.util.find_spec("nnunetv2"):
+        return None
     question = {"side": side, "network": network, "shape": shape, "device": "cpu", "batch": 1}
     question |= {"half": False, "compile": False, **options}
-    environment = {**os.environ, "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", "1")}
-    command = [sys.executable, "-W", "ignore", __file__, "--child", json.dumps(question)]
-    done = subprocess.run(command, capture_output=True, text=True, env=environment)
-    if done.returncode:
-        print(f"{side} can't run: {done.stderr.strip().splitlines()[-1]}", file=sys.stderr)
-        return None
-    return json.loads(done.stdout.strip().splitlines()[-1])
-
-
-def show(name: str, row: list[float] | None, base: list[float] | None, of: int = 0) -> None:
-    """of: which number of the base, ours, the ratio is for: 0 CPU time, 1 wall time."""
+    row = common.child(__file__, ["--child", json.dumps(question)])
     if row is None:
-        print(f"{name:24} skipped", flush=True)
-        return
-    ratio = f"{row[of] / base[of]:6.2f}x" if base else " " * 7
-    found = f"{row[3]:11,} voxels" if row[3] else ""
-    print(f"{name:24} {row[0]:8.1f} CPU-s {row[1]:8.1f} s {ratio} {row[2]:8.0f} MiB {found}".rstrip(), flush=True)
+        raise SystemExit(1)
+    common.say(f"  {side}, {network}: {row[0]:.1f} CPU-s, {row[2]:.1f} s, {row[1]:.0f} MiB, {row[3]:,} voxels found")
+    return row
 
 
-def on_cpu(shape: tuple[int, ...], small: tuple[int, ...]) -> None:
-    import torch
+def has_bf16() -> bool:
+    """Whether the CPU computes in bfloat16 by itself; torch is asked in a process of its own, for its memory."""
+    return common.child(__file__, ["--has-bf16"])
 
-    from copick_tools.inference.device import has_bf16
 
-    print(f"\nStitching alone, {shape}, {OBJECTS + 1} channels, a 1x1x1 convolution (target {MOST_MEMORY} MiB)")
-    base = measure("ours", "stitching", shape)
-    for side in SIDES:
-        show(side, base if side == "ours" else measure(side, "stitching", shape), base)
-    print(f"\n3.26M U-Net, {small} (target: MONAI / ours {LEAST_SPEED} with native bfloat16, 1 without)")
-    native = has_bf16(torch.device("cpu"))
-    base = measure("ours", "unet", small, half=native)
-    show(f"ours, as it comes ({'bf16' if native else 'fp32'})", base, base)
-    show("MONAI, float32", measure("MONAI", "unet", small), base)
-    show("ours, float32", measure("ours", "unet", small), base)
+def on_cpu(shape: tuple[int, ...], small: tuple[int, ...]) -> list[str]:
+    """Both tables."""
+    stitched = {
+        "ours, with what extraction keeps of it": measure("ours", "stitching", shape),
+        "MONAI SlidingWindowInferer, softmax in the predictor": measure("MONAI", "stitching", shape),
+        "nnU-Net's predictor, logits": measure("nnU-Net", "stitching", shape),
+    }
+    native = has_bf16()
+    first = (
+        "ours, bfloat16 (the default where the CPU has it)" if native else "ours, float32 (this CPU has no bfloat16)"
+    )
+    network = {first: measure("ours", "unet", small, half=native)}
     if native:
-        show("MONAI, bfloat16", measure("MONAI", "unet", small, half=True), base)
-    show("nnU-Net, float32", measure("nnU-Net", "unet", small), base)
+        network["MONAI, bfloat16"] = measure("MONAI", "unet", small, half=True)
+        network["ours, float32"] = measure("ours", "unet", small)
+    network["MONAI, float32"] = measure("MONAI", "unet", small)
+    network["nnU-Net's predictor, float32"] = measure("nnU-Net", "unet", small)
+
+    def table(rows: dict[str, Found]) -> str:
+        return common.table(common.COSTS, common.costs(rows, next(iter(rows.values()))[0]))  # type: ignore[index]
+
+    return [
+        f"Stitching alone, {by(shape)} voxels, {OBJECTS + 1} classes, a network of one 1x1x1 convolution:",
+        table(stitched),
+        f"The paper's U-Net ({PARAMETERS / 1e6:.2f} M parameters), {by(small)} voxels:",
+        table(network),
+    ]
 
 
-def on_cuda(shape: tuple[int, ...], batch: int) -> None:
+def on_cuda(shape: tuple[int, ...], batch: int) -> list[str]:
+    """One table; the time is that of the wall."""
+    more = {"device": "cuda", "half": True, "batch": batch}
+    rows = {
+        "ours": measure("ours", "unet", shape, **more),
+        "ours, compiled": measure("ours", "unet", shape, **more, compile=True),
+        "MONAI as octopi does": measure("MONAI", "unet", shape, **{**more, "batch": 4}),
+        "nnU-Net's predictor": measure("nnU-Net", "unet", shape, **more),
+    }
+    needed, base, cells = operations(shape), rows["ours"], []
+    for name, row in rows.items():
+        if row is None or base is None:
+            cells.append([name, *[common.NOTHING] * 5])
+            continue
+        share = f"{needed / row[2] / row[4]:.0%}"
+        speed = f"{needed / row[2]:.1f}"
+        cells.append([name, common.seconds(row[2]), common.ratio(row[2], base[2]), common.mib(row[1]), speed, share])
+    columns = ["wall", "wall / ours", "memory of the card", "TFLOP/s", "of a large matrix product's"]
+    return [
+        f"The paper's U-Net ({PARAMETERS / 1e6:.2f} M parameters), {by(shape)} voxels, best of {REPEATS}:",
+        common.table(columns, cells),
+    ]
+
+
+def by(shape: tuple[int, ...]) -> str:
+    return " x ".join(map(str, shape))
+
+
+def card() -> str:
+    """The name of the GPU. Raises SystemExit where there is none."""
     import torch
 
     if not torch.cuda.is_available():
         raise SystemExit("there is no CUDA device here")
-    print(f"\n{torch.cuda.get_device_name()}: 3.26M U-Net, {shape}, best of {REPEATS} (target {LEAST_SPEED_CUDA}x)")
-    more = {"device": "cuda", "half": True, "batch": batch}
-    base = measure("ours", "unet", shape, **more)
-    rows = {
-        "ours": base,
-        "ours, compiled": measure("ours", "unet", shape, **more, compile=True),
-        "MONAI as octopi does": measure("MONAI", "unet", shape, **{**more, "batch": 4}),
-        "nnU-Net": measure("nnU-Net", "unet", shape, **more),
-    }
-    needed = operations(shape)
-    for name, row in rows.items():
-        show(name, row, base, of=1)
-        if row:
-            print(f"{'':24} {needed / row[1]:8.1f} TFLOP/s, {needed / row[1] / row[4]:.0%} of a large matrix product's")
-
-
-def agreement(checkpoint: Path, config: Path, uri: str, most: int | None) -> None:
-    """Of the labels (probability of the likeliest object at least 0.5) in bfloat16 and in float32, over tomograms."""
-    import dataclasses
-
-    import numpy as np
-
-    from copick_tools.data.project import open_project
-    from copick_tools.data.read import read_tomogram
-    from copick_tools.data.uris import tomogram_uri
-    from copick_tools.engines import registry
-
-    project, worst, same, voxels = open_project(config), 0.0, 0, 0
-    exact = dataclasses.replace(registry.load(checkpoint, "cpu"), bf16=False, sums="float32")  # type: ignore[type-var]
-    half = dataclasses.replace(exact, bf16=True, sums="float16")
-    counts = {name: np.zeros(3) for name in exact.objects}
-    for run in project.run_names[:most]:
-        tomogram = read_tomogram(project, run, tomogram_uri(uri))
-        for (_, one), (_, other) in zip(exact.slabs(tomogram), half.slabs(tomogram)):
-            one, other = one.astype(np.float32), other.astype(np.float32)
-            worst = max(worst, float(np.abs(one - other).max()))
-            labels = [(1 + part[1:].argmax(axis=0)) * (part[0] <= 0.5) for part in (one, other)]
-            same, voxels = same + int((labels[0] == labels[1]).sum()), voxels + labels[0].size
-            for index, name in enumerate(counts, start=1):
-                left, right = labels[0] == index, labels[1] == index
-                counts[name] += left.sum(), right.sum(), (left & right).sum()
-    print(f"{voxels:,} voxels: {same / voxels:.4%} have the same label, probabilities differ by {worst:.3f} at most")
-    for name, (left, right, both) in counts.items():
-        print(f"{name:24} Dice {2 * both / max(left + right, 1):.4f} of {left:,.0f} voxels")
+    return torch.cuda.get_device_name()
 
 
 def main() -> None:
@@ -297,27 +279,26 @@ def main() -> None:
     parser.add_argument("--small", type=sizes, default=SMALL, help="zyx of the volume for the U-Net on a CPU")
     parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
     parser.add_argument("--batch", type=int, default=8, help="windows at a time on a GPU, ours and nnU-Net's")
-    parser.add_argument("--agreement", type=Path, metavar="CHECKPOINT")
-    parser.add_argument("-c", "--config", type=Path)
-    parser.add_argument("-i", "--input", default="wbp")
-    parser.add_argument("--runs", type=int, help="the first runs; default: all")
     parser.add_argument("--child", help=argparse.SUPPRESS)
-    arguments = parser.parse_args()
-    if arguments.child:
-        child(SimpleNamespace(**json.loads(arguments.child)))
+    parser.add_argument("--has-bf16", action="store_true", help=argparse.SUPPRESS)
+    asked = parser.parse_args()
+    if asked.child:
+        child(SimpleNamespace(**json.loads(asked.child)))
         return
-    from importlib.metadata import version
+    if asked.has_bf16:
+        import torch
 
-    print(
-        f"monai {version('monai')}, torch {version('torch')}, python {platform.python_version()}, windows {PATCH}, overlap {OVERLAP}"
-    )
-    if arguments.agreement:
-        agreement(arguments.agreement, arguments.config, arguments.input, arguments.runs)
+        from copick_tools.inference.device import has_bf16 as native
+
+        print(json.dumps(native(torch.device("cpu"))))
         return
-    print("CPU time, wall time, CPU time / ours (on a GPU: wall time), growth of peak memory, voxels found")
-    on_cuda(arguments.shape, arguments.batch) if arguments.device == "cuda" else on_cpu(
-        arguments.shape, arguments.small
-    )
+    gpu = card() if asked.device == "cuda" else None
+    parts = on_cuda(asked.shape, asked.batch) if gpu else on_cpu(asked.shape, asked.small)
+    there = importlib.util.find_spec("nnunetv2") is not None
+    packages = ("copick-tools", "torch", "monai", *(["nnunetv2"] if there else []))
+    windows = f"windows of {by(PATCH)}, overlap {OVERLAP}, each side in a process of its own"
+    hint = "" if there else common.missing(["nnU-Net"], {"nnU-Net": INSTALLED})
+    common.write(*parts, hint, common.provenance(packages, windows, gpu=gpu))
 
 
 def sizes(text: str) -> tuple[int, ...]:

@@ -9,7 +9,7 @@ Each side in a process of its own (octopi and copick-utils in environments made 
 a small volume; the best of three calls, one call of the slow ones. Memory is what the process's peak lies above what it
 holds before the calls, the label volume among that (Linux). found/false/missed: one to one, within half a radius.
 
-    python benchmarks/localize.py [--volumes n700,pairs400] [--only ours,cc3d] [--install]
+    python benchmarks/localize.py [--volumes n700,pairs400] [--only ours,cc3d]
 """
 
 from __future__ import annotations
@@ -17,20 +17,17 @@ from __future__ import annotations
 import argparse
 import importlib
 import json
-import os
-import platform
 import shutil
-import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from importlib.metadata import version
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
+import common
 import numpy as np
+import peers
 from label_volumes import KINDS, RADII, SLAB, VOXEL_SPACING, make, probabilities
 
 REPEATS = 3
@@ -39,19 +36,21 @@ WINDOW = 0.5, 1.0  # of the radius: sizes that the others keep
 Picks = list[tuple[int, Any]]  # label, (N, 3) zyx in voxels
 
 
-class Row(NamedTuple):
-    """wall, cpu: seconds. grown: MiB. outcome: found, false, missed."""
+@dataclass(frozen=True)
+class Row:
+    """cpu: seconds. grown: MiB. outcome: found, false, missed."""
 
-    wall: float
     cpu: float
     grown: float
-    outcome: list[int]
+    outcome: tuple[int, int, int]
 
 
 @dataclass(frozen=True)
 class Side:
-    """work: from the folder's volume to picks. imports: modules that aren't timed. peer: whose environment it needs."""
+    """title: in the tables. work: from the folder's volume to picks. imports: modules that aren't timed. peer: whose
+    environment it needs."""
 
+    title: str
     work: Callable[[Any], Picks]
     imports: tuple[str, ...]
     peer: str | None = None
@@ -165,35 +164,33 @@ def _allowed(sizes: Any, radius: float) -> Any:
 
 
 OURS = ("copick_tools.volumes.extraction", "copick_tools.volumes.probabilities", "copick_tools.recipes.picking")
+ENGINE, CONVERTER = ("octopi.extract.localize",), ("copick_utils.converters.picks_from_segmentation",)
+OCTOPI, UTILS = peers.version("octopi"), peers.version("copick-utils")
 SIDES = {
-    "ours": Side(ours, OURS),
-    "ours from scores": Side(ours_from_probabilities, (*OURS, "zarr"), from_probabilities=True),
-    "cc3d": Side(cc3d_once, ("cc3d",)),
-    "skimage": Side(skimage_per_object, ("skimage.measure",)),
-    "scipy": Side(scipy_per_object, ("scipy.ndimage",), slow=True),
-    "octopi com": Side(lambda labels: octopi(labels, "com"), ("octopi.extract.localize",), "octopi", slow=True),
-    "octopi watershed": Side(octopi, ("octopi.extract.localize",), "octopi", slow=True),
-    "copick-utils": Side(copick_utils, ("copick_utils.converters.picks_from_segmentation",), "copick-utils", slow=True),
+    "ours": Side("ours", ours, OURS),
+    "ours from scores": Side(
+        "ours, from float16 probabilities in zarr", ours_from_probabilities, (*OURS, "zarr"), from_probabilities=True
+    ),
+    "cc3d": Side("cc3d multilabel and statistics", cc3d_once, ("cc3d",)),
+    "skimage": Side("scikit-image label and regionprops", skimage_per_object, ("skimage.measure",)),
+    "scipy": Side("scipy label per object", scipy_per_object, ("scipy.ndimage",), slow=True),
+    "octopi com": Side(f"{OCTOPI}, com", lambda labels: octopi(labels, "com"), ENGINE, "octopi", slow=True),
+    "octopi watershed": Side(f"{OCTOPI}, watershed (its default)", octopi, ENGINE, "octopi", slow=True),
+    "copick-utils": Side(f"{UTILS}, seg2picks", copick_utils, CONVERTER, "copick-utils", slow=True),
 }
 MANY_MINUTES = {"octopi watershed", "copick-utils"}  # left out of n150, which says nothing about them
 
 
 def child(name: str, folder: Path, warm: Path, repeats: int) -> None:
-    """Write the picks to FOLDER/picks.npz; print best wall time, best CPU time, growth of the peak in MiB."""
+    """Write the picks to FOLDER/picks.npz; print best CPU time and growth of the peak in MiB."""
     side = SIDES[name]
     for module in side.imports:
         importlib.import_module(module)
     side.work(_read(side, warm))
     volume = _read(side, folder)
-    before = restart_peak()
-    times = []
-    for _ in range(repeats):
-        start, cpu = time.perf_counter(), time.process_time()
-        picks = side.work(volume)
-        times.append((time.perf_counter() - start, time.process_time() - cpu))
-    grown = status("VmHWM") - before
+    took, picks = common.spent(lambda: side.work(volume), repeats)
     np.savez(folder / "picks.npz", **{str(label): centers for label, centers in picks})
-    print(json.dumps([min(t[0] for t in times), min(t[1] for t in times), grown]))
+    print(json.dumps([took.cpu, took.memory]))
 
 
 def _read(side: Side, folder: Path) -> Any:
@@ -202,18 +199,6 @@ def _read(side: Side, folder: Path) -> Any:
 
         return zarr.open(str(folder / "probabilities.zarr"), mode="r")
     return np.load(folder / "labels.npy")
-
-
-def status(key: str) -> float:
-    """MiB of this process (Linux)."""
-    lines = Path("/proc/self/status").read_text().splitlines()
-    return next(int(line.split()[1]) / 1024 for line in lines if line.startswith(key))
-
-
-def restart_peak() -> float:
-    """Let the peak of memory begin anew; MiB in use now."""
-    Path("/proc/self/clear_refs").write_text("5")
-    return status("VmRSS")
 
 
 def write(folder: Path, kind: str, with_probabilities: bool, scale: float = 1.0) -> None:
@@ -227,53 +212,81 @@ def write(folder: Path, kind: str, with_probabilities: bool, scale: float = 1.0)
 
 def measure(name: str, interpreter: str, folder: Path, warm: Path, repeats: int) -> Row | None:
     """None, and the reason on stderr, where the side fails."""
-    command = [interpreter, "-W", "ignore", __file__, "--side", name, "--folder", str(folder), "--warm", str(warm)]
-    command += ["--repeats", str(1 if SIDES[name].slow else repeats)]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE"}
-    done = subprocess.run(command, capture_output=True, text=True, env=environment)
-    if done.returncode:
-        print(f"{name} failed:\n{done.stderr[-2000:]}", file=sys.stderr)
+    arguments = ["--side", name, "--folder", str(folder), "--warm", str(warm)]
+    arguments += ["--repeats", str(1 if SIDES[name].slow else repeats)]
+    found = common.child(__file__, arguments, interpreter)
+    if found is None:
         return None
     with np.load(folder / "truth.npz") as truth, np.load(folder / "picks.npz") as picks:
-        wall, cpu, grown = json.loads(done.stdout.splitlines()[-1])
-        return Row(wall, cpu, grown, counts(truth, picks))
+        return Row(*found, counts(truth, picks))
 
 
-def counts(truth: Any, picks: Any) -> list[int]:
+def counts(truth: Any, picks: Any) -> tuple[int, int, int]:
     """found, false, missed. truth, picks: label (as text) -> (N, 3) in voxels."""
     from copick_tools.metrics.match import match
 
     found = [match(truth[str(label)], picks[str(label)], GATE * radius) for label, radius in _objects()]
-    return [sum(f.tp for f in found), sum(f.fp for f in found), sum(f.fn for f in found)]
+    return sum(f.tp for f in found), sum(f.fp for f in found), sum(f.fn for f in found)
 
 
 def compare(kind: str, sides: dict[str, str], parent: Path, repeats: int) -> dict[str, Row]:
     """Rows of the sides (name -> interpreter) that didn't fail."""
     folder = parent / kind
     write(folder, kind, any(SIDES[name].from_probabilities for name in sides))
-    print(f"\n{kind}: {KINDS[kind].particles} particles, {KINDS[kind].specks} specks, {KINDS[kind].shape} voxels")
+    common.say(f"{kind}: {KINDS[kind].particles} particles, {KINDS[kind].specks} specks, {KINDS[kind].shape} voxels")
     rows: dict[str, Row] = {}
     for name, interpreter in sides.items():
-        row = measure(name, interpreter, folder, parent / "warm", repeats)
-        if row:
+        if row := measure(name, interpreter, folder, parent / "warm", repeats):
             rows[name] = row
-            ratio = f"{row.cpu / rows['ours'].cpu:8.1f}x" if "ours" in rows else " " * 9
-            outcome = "/".join(map(str, row.outcome))
-            print(
-                f"{name:20} {row.cpu:8.2f} CPU-s {row.wall:8.2f} s {ratio} {row.grown:8.0f} MiB  {outcome}", flush=True
-            )
+            common.say(f"  {name}: {row.cpu:.2f} CPU-s, {row.grown:.0f} MiB, {'/'.join(map(str, row.outcome))}")
     shutil.rmtree(folder)
     return rows
 
 
-def interpreters(names: list[str], install: bool) -> dict[str, str]:
-    """Side -> its Python; sides that aren't installed are left out, with a line on stderr."""
-    import peers
+def tables(names: list[str], found: dict[str, dict[str, Row]]) -> list[str]:
+    """Three, with a column for each volume. found: volume -> side -> Row; what isn't there was not measured."""
 
-    find = peers.install if install else peers.python
+    def one(cell: Callable[[Row, Row | None], str]) -> str:
+        rows = [
+            [SIDES[name].title]
+            + [cell(part[name], part.get("ours")) if name in part else common.NOTHING for part in found.values()]
+            for name in names
+        ]
+        return common.table(list(found), rows)
+
+    def cpu(row: Row, ours: Row | None) -> str:
+        return f"{row.cpu:.2f} ({common.ratio(row.cpu, ours and ours.cpu)})"
+
+    return [
+        "Found/false/missed, one-to-one within half a radius:",
+        one(lambda row, _: "/".join(map(str, row.outcome))),
+        "CPU seconds, and as a multiple of ours:",
+        one(cpu),
+        "Extra memory in MiB, beyond the loaded volume:",
+        one(lambda row, _: f"{max(row.grown, 0):.0f}"),
+    ]
+
+
+def interpreters(names: list[str]) -> dict[str, str]:
+    """Side -> its Python; sides that aren't installed are left out, with a line on stderr."""
     wanted = {SIDES[name].peer for name in names} - {None}
-    found = {None: Path(sys.executable), **{peer: find(peer) for peer in sorted(wanted)}}
+    found = {None: Path(sys.executable), **{peer: peers.python(peer) for peer in sorted(wanted)}}
     return {k: str(found[side.peer]) for k, side in SIDES.items() if k in names and found[side.peer]}
+
+
+def notes(names: list[str], repeats: int) -> list[str]:
+    """What the tables rest on: peers that aren't there, versions, machine."""
+    wanted = sorted({SIDES[name].peer for name in names if SIDES[name].peer})
+    absent = [name for name in wanted if peers.lacking(name)]
+    there = [peers.version(name) for name in wanted if name not in absent]
+    packages = ("copick-tools", "numpy", "scipy", "scikit-image", "connected-components-3d")
+    where = "environments of their own" if len(there) > 1 else "an environment of its own"
+    apart = f"{' and '.join(there)} in {where}" if there else ""
+    calls = f"best of {repeats} warm calls, one of the slow sides"
+    return [
+        common.missing(absent, {name: peers.how(name) for name in absent}),
+        common.provenance(packages, apart, calls),
+    ]
 
 
 def _listed(known: dict) -> Callable[[str], list[str]]:
@@ -290,28 +303,23 @@ def _listed(known: dict) -> Callable[[str], list[str]]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--only", type=_listed(SIDES), help=f"of {','.join(SIDES)}")
+    parser.add_argument("--only", type=_listed(SIDES), default=list(SIDES), help=f"of {','.join(SIDES)}")
     parser.add_argument("--volumes", type=_listed(KINDS), default=list(KINDS), help=f"of {','.join(KINDS)}")
-    parser.add_argument("--install", action="store_true", help="make the environments of octopi and copick-utils first")
     parser.add_argument("--repeats", type=int, default=REPEATS)
     for name in ("--side", "--folder", "--warm"):
         parser.add_argument(name, help=argparse.SUPPRESS)
-    arguments = parser.parse_args()
-    if arguments.side:
-        child(arguments.side, Path(arguments.folder), Path(arguments.warm), arguments.repeats)
+    asked = parser.parse_args()
+    if asked.side:
+        child(asked.side, Path(asked.folder), Path(asked.warm), asked.repeats)
         return
-    names = ", ".join(
-        f"{name} {version(name)}" for name in ("numpy", "scipy", "scikit-image", "connected-components-3d")
-    )
-    print(f"{names}, python {platform.python_version()}; best of {arguments.repeats} warm calls, one of the slow")
-    print("CPU time, wall time, CPU time / ours, growth of peak memory, found/false/missed")
-    sides = interpreters(arguments.only or list(SIDES), arguments.install)
+    sides, found, failed = interpreters(asked.only), {}, False
     with tempfile.TemporaryDirectory() as parent:
         write(Path(parent) / "warm", "crowd80", True, scale=0.4)
-        failed = False
-        for kind in arguments.volumes:
-            quick = {k: v for k, v in sides.items() if arguments.only or kind != "n150" or k not in MANY_MINUTES}
-            failed |= len(compare(kind, quick, Path(parent), arguments.repeats)) < len(quick)
+        for kind in asked.volumes:
+            wanted = {k: v for k, v in sides.items() if kind != "n150" or k not in MANY_MINUTES}
+            found[kind] = compare(kind, wanted, Path(parent), asked.repeats)
+            failed |= len(found[kind]) < len(wanted)
+    common.write(*tables(asked.only, found), *notes(asked.only, asked.repeats))
     sys.exit(failed)
 
 

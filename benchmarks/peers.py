@@ -44,20 +44,34 @@ PEERS = {
 @functools.cache
 def python(name: str) -> Path | None:
     """The interpreter of a peer's environment; None, and a line on stderr, where it isn't installed. Installs nothing."""
-    folder = HOME / name
-    if not _finished(folder).is_file():
-        print(f"{name}: not installed (python benchmarks/peers.py {name})", file=sys.stderr)
+    if reason := lacking(name):
+        print(f"{name}: {reason} ({how(name)})", file=sys.stderr)
         return None
-    if _finished(folder).read_text() != _wish(PEERS[name]):
-        print(f"{name}: installed for other versions (python benchmarks/peers.py {name})", file=sys.stderr)
-        return None
-    return _python(folder)
+    return _python(HOME / name)
+
+
+def lacking(name: str) -> str | None:
+    """Why a peer can't be run; None where it can."""
+    stamp = _finished(HOME / name)
+    if not stamp.is_file():
+        return "not installed"
+    return None if stamp.read_text() == _wish(PEERS[name]) else "installed for other versions"
+
+
+def how(name: str) -> str:
+    """The command that installs a peer."""
+    return f"python benchmarks/peers.py {name}"
+
+
+def version(name: str) -> str:
+    """Name and pinned version, as in 'octopi 1.7.0'."""
+    return PEERS[name].distributions[-1].replace("==", " ")
 
 
 def install(name: str) -> Path | None:
     """Make a peer's environment, unless it is there; its interpreter. None, and a line on stderr, where that fails."""
     peer, folder = PEERS[name], HOME / name
-    if _finished(folder).is_file() and _finished(folder).read_text() == _wish(peer):
+    if not lacking(name):
         return _python(folder)
     python.cache_clear()
     shutil.rmtree(folder, ignore_errors=True)

@@ -102,15 +102,15 @@ def test_counts_are_one_to_one_within_half_a_radius(localize):
     truth["1"] = np.array([[10.0, 10, 10], [40, 40, 40], [80, 80, 80]])
     picks["1"] = np.array([[10.0, 10, 13], [10, 10, 11], [40, 40, 43.1]])
     picks["2"] = np.array([[80.0, 80, 80]])
-    assert localize.counts(truth, picks) == [1, 3, 2]
+    assert localize.counts(truth, picks) == (1, 3, 2)
 
 
 @pytest.mark.parametrize("side", ["ours", "cc3d", "skimage", "scipy"])
 def test_every_side_finds_particles_that_lie_apart(localize, volumes, side):
-    labels, centers, label = volumes.make("n150", scale=0.5)
+    labels, centers, label = volumes.make("n150", scale=0.2)
     truth = {str(k): centers[label == k] for k in range(1, 7)}
     picks = {str(k): found for k, found in localize.SIDES[side].work(labels)}
-    assert localize.counts(truth, picks) == [len(centers), 0, 0]
+    assert localize.counts(truth, picks) == (len(centers), 0, 0)
 
 
 def test_every_side_takes_an_empty_volume(localize):
@@ -124,7 +124,7 @@ def test_a_peer_that_is_not_there_is_named_and_left_out(peers, localize, monkeyp
     monkeypatch.setattr(peers, "HOME", tmp_path)
     peers.python.cache_clear()
     try:
-        sides = localize.interpreters(list(localize.SIDES), install=False)
+        sides = localize.interpreters(list(localize.SIDES))
     finally:
         peers.python.cache_clear()
     assert not any(localize.SIDES[name].peer for name in sides)
@@ -134,6 +134,10 @@ def test_a_peer_that_is_not_there_is_named_and_left_out(peers, localize, monkeyp
         "copick-utils: not installed (python benchmarks/peers.py copick-utils)",
         "octopi: not installed (python benchmarks/peers.py octopi)",
     ]
+    rows = {name: localize.Row(1.0, 2.0, (3, 0, 0)) for name in sides}
+    text = "\n".join(localize.tables(list(localize.SIDES), {"n700": rows}) + localize.notes(list(localize.SIDES), 1))
+    assert "| octopi 1.7.0, com | - |" in text
+    assert "octopi isn't installed here: `python benchmarks/peers.py octopi`." in text
     assert list(tmp_path.iterdir()) == []
 
 
