@@ -67,10 +67,11 @@ class Match:
 
 @dataclass(frozen=True)
 class RunResult:
-    """What a workflow did for one run."""
+    """What a workflow did for one run. seconds: at work on it, over all stages."""
 
     run: str
     status: Literal["done", "skipped", "failed"]
     error: str | None = None
     hint: str | None = None
     value: Any = field(default=None, compare=False)
+    seconds: float | None = field(default=None, compare=False)

@@ -17,6 +17,7 @@ COMMANDS = {
     "targets": ("Prepare", "copick_tools.cli.targets:targets", "Paint dense targets from picks."),
     "split": ("Prepare", "copick_tools.cli.split:split", "Train, val and test, or folds, without leaks."),
     "train": ("Model", "copick_tools.cli.train:train", "Train a model from a recipe."),
+    "search": ("Model", "copick_tools.cli.search:search", "Search for a better recipe, by Bayesian optimization."),
     "segment": ("Predict", "copick_tools.cli.segment:segment", "Tomograms to segmentations."),
     "calibrate": (
         "Predict",
@@ -28,6 +29,7 @@ COMMANDS = {
     "evaluate": ("Score", "copick_tools.cli.evaluate:evaluate", "Score picks or segmentations against a reference."),
     "score": ("Score", "copick_tools.cli.score:score", "Score a challenge's submission exactly as the challenge does."),
     "submit": ("Score", "copick_tools.cli.submit:submit", "Picks to a challenge's submission file."),
+    "bench": ("Score", "copick_tools.cli.bench:bench", "Recipes from training to one table; no step twice."),
     "report": ("Score", "copick_tools.cli.report:report", "One HTML file from evaluations."),
     "manifest": (
         "Share",

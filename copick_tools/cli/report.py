@@ -15,11 +15,11 @@ from copick_tools.cli.base import Command
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="The HTML file.")
 @click.option("--csv", "numbers", type=click.Path(path_type=Path), help="The numbers too, one in each line.")
 def report(folders: tuple[Path, ...], out: Path, numbers: Path | None) -> None:
-    """Make one HTML file from evaluations: score tables, slices with picks.
+    """Make one HTML file from evaluations, searches and benchmark runs: score tables, charts, slices with picks.
 
     \b
-    DIR is what `popsicle evaluate --out DIR` wrote; picks and segmentations may mix.
-    Example: popsicle report experiments/phantom-sim/octopi --out report.html
+    DIR is what `popsicle evaluate --out DIR`, `popsicle search` or `popsicle bench` wrote; they may mix.
+    Example: popsicle report experiments/phantom-sim/octopi searches/phantom-sim/octopi --out report.html
     The file is below 5 MB and needs no other file and no network.
     """
     from copick_tools.workflows.report import report as run_report

@@ -30,7 +30,10 @@ def tell(
     if as_json:
         from copick_tools.recipes.results import RunOutcome, RunsResult
 
-        rows = [RunOutcome(run=r.run, status=r.status, error=r.error, hint=r.hint, counts=r.value) for r in seen]
+        rows = [
+            RunOutcome(run=r.run, status=r.status, error=r.error, hint=r.hint, counts=r.value, seconds=r.seconds)
+            for r in seen
+        ]
         output.document(RunsResult(command=str(context.info_name), output=destination, runs=rows, scores=scores))
     else:
         names = list(dict.fromkeys(name for result in seen for name in result.value or ()))

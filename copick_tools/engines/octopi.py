@@ -6,6 +6,7 @@ and one residual unit: 3,259,333 parameters with 7 classes. The defaults below a
 
 from __future__ import annotations
 
+import itertools
 from pathlib import Path
 from typing import Annotated, ClassVar
 
@@ -18,6 +19,7 @@ from copick_tools.engines.family import Settings
 from copick_tools.engines.registry import settings
 from copick_tools.inference.tiler import Predictor
 from copick_tools.recipes.recipe import Recipe
+from copick_tools.recipes.space import Choice, FamilySpace, Number, Values
 from copick_tools.training import harness
 from copick_tools.training.loop import Progress
 
@@ -49,6 +51,39 @@ class Model(Settings):
         for stride in self.strides:
             product *= stride
         return product
+
+
+def _levels(words: Values) -> dict[str, tuple[int, ...]]:
+    """Octopi's words for a network: channels double ``num_layers`` - 1 times, then stay for ``hidden_layers``."""
+    layers, hidden, base = words["num_layers"], words["hidden_layers"], words["base_channel"]
+    channels = [base << level for level in range(layers)]
+    return {
+        "model.channels": (*channels, *channels[-1:] * hidden),
+        "model.strides": (2,) * (layers - 1) + (1,) * hidden,
+    }
+
+
+def _words(recipe: Recipe) -> dict[str, int]:
+    """A recipe's network in those words; empty where it can't be said in them."""
+    model = settings(Model, recipe)
+    for values in itertools.product((3, 4), (1, 2), (8, 16, 32)):
+        words = dict(zip(("num_layers", "hidden_layers", "base_channel"), values))
+        if tuple(_levels(words).values()) == (model.channels, model.strides):
+            return words
+    return {}
+
+
+SPACE = FamilySpace(
+    {
+        "num_layers": Number(low=3, high=4),
+        "hidden_layers": Number(low=1, high=2),
+        "base_channel": Choice(choices=(8, 16, 32)),
+        "model.num_res_units": Number(low=1, high=2),
+        "model.dropout": Number(low=0.0, high=0.3),
+    },
+    _levels,
+    _words,
+)
 
 
 def build(model: Model, outputs: int) -> torch.nn.Module:

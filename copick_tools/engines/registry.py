@@ -17,6 +17,7 @@ from pydantic import BaseModel
 from copick_tools.errors import NotFoundError, PopsicleError, nearest
 from copick_tools.recipes.load import parse
 from copick_tools.recipes.recipe import Recipe
+from copick_tools.recipes.space import NONE, FamilySpace
 
 log = logging.getLogger("copick_tools")
 Settings = TypeVar("Settings", bound=BaseModel)
@@ -150,6 +151,12 @@ def settings(model: type[Settings], recipe: Recipe) -> Settings:
 def multiple(recipe: Recipe) -> int:
     """What each side of the patch has to be a multiple of, where the family says so; else 1."""
     return int(getattr(settings(engine(recipe.family).Model, recipe), "multiple", 1))
+
+
+def space(name: str) -> FamilySpace:
+    """What a family adds to the search space of all families. Raises NotFoundError."""
+    found: FamilySpace = getattr(engine(name), "SPACE", NONE)
+    return found
 
 
 def resolved(recipe: Recipe) -> Recipe:

@@ -19,6 +19,7 @@ from copick_tools.engines.registry import settings
 from copick_tools.errors import UsageError
 from copick_tools.inference.tiler import Predictor
 from copick_tools.recipes.recipe import Recipe
+from copick_tools.recipes.space import Choice, FamilySpace, Number
 from copick_tools.training import harness
 from copick_tools.training.loop import Progress
 
@@ -62,6 +63,11 @@ class Model(Settings):
     def multiple(self) -> int:
         """The patch must be a multiple of this along each axis."""
         return 32
+
+
+SPACE = FamilySpace(
+    {"model.feature_size": Choice(choices=(12, 24, 36, 48)), "model.drop_rate": Number(low=0.0, high=0.3)}
+)
 
 
 def build(model: Model, outputs: int) -> torch.nn.Module:

@@ -41,11 +41,11 @@ class PointScores:
 
     def score(self) -> float:
         """The aggregate, NaN where undefined."""
-        return float(self._aggregate(self.counts.sum(axis=0)))
+        return float(self.aggregated(self.counts.sum(axis=0)))
 
     def run_scores(self) -> Floats:
         """(R,) the weighted mean of the objects that each run has, on either side; NaN where it has none."""
-        return replace(self, rule=replace(self.rule, present_only=True))._aggregate(self.counts)
+        return replace(self, rule=replace(self.rule, present_only=True)).aggregated(self.counts)
 
     def runs_with(self) -> Integers:
         """(K,) in how many runs each object is, on either side."""
@@ -53,7 +53,7 @@ class PointScores:
 
     def score_interval(self) -> Floats | None:
         """(2,) bootstrap interval of the aggregate over runs; None below five runs."""
-        return interval(self.counts, self._aggregate)
+        return interval(self.counts, self.aggregated)
 
     def number_intervals(self) -> Floats | None:
         """(2, K, 6) bootstrap intervals of `numbers`; NaN for objects in fewer than five runs, None below five runs."""
@@ -65,7 +65,7 @@ class PointScores:
 
         An object in fewer than five runs has neither interval nor p.
         """
-        score = paired(self.counts, baseline.counts, self._aggregate)
+        score = paired(self.counts, baseline.counts, self.aggregated)
         objects = paired(self.counts, baseline.counts, lambda totals: self.numbers(totals)[..., 5])
         if score is None or objects is None:
             return None
@@ -73,8 +73,8 @@ class PointScores:
         low, high, p = (np.where(rare, np.nan, part) for part in (objects.low, objects.high, objects.p))
         return score, PairedDifference(objects.difference, low, high, p)
 
-    def _aggregate(self, totals: Floats) -> Floats:
-        """totals: (..., K, 3)."""
+    def aggregated(self, totals: Floats) -> Floats:
+        """The aggregate of counts (..., K, 3); NaN where undefined."""
         if self.undefined:
             return np.full(totals.shape[:-2], np.nan)
         weights = np.array([self.rule.weights[name] for name in self.objects])

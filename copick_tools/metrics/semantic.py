@@ -19,7 +19,7 @@ def object_means(values: Floats) -> Floats:
     >>> object_means(np.array([[1.0, np.nan], [0.5, np.nan]]))
     array([0.75,  nan])
     """
-    return _means(_sums(values).sum(axis=0))
+    return _means(sums(values).sum(axis=0))
 
 
 def object_deviations(values: Floats) -> Floats:
@@ -42,18 +42,18 @@ def mean_score(values: Floats) -> float:
     >>> mean_score(np.array([[1.0, 0.0], [0.5, np.nan]]))
     0.375
     """
-    return float(_score(_sums(values).sum(axis=0)))
+    return float(aggregated(sums(values).sum(axis=0)))
 
 
 def mean_intervals(values: Floats) -> Floats | None:
     """values: (R, K). Returns (2, K) bootstrap bounds of `object_means`; NaN for objects in fewer than five runs."""
-    bounds = interval(_sums(values), _means)
+    bounds = interval(sums(values), _means)
     return None if bounds is None else np.where(_defined(values) < FEWEST, np.nan, bounds)
 
 
 def score_interval(values: Floats) -> Floats | None:
     """values: (R, K). Returns (2,) bootstrap bounds of `mean_score`; an object that a resample lacks is left out of it."""
-    return interval(_sums(values), _score)
+    return interval(sums(values), aggregated)
 
 
 def paired_means(values: Floats, baseline: Floats) -> PairedDifference | None:
@@ -71,16 +71,16 @@ def paired_means(values: Floats, baseline: Floats) -> PairedDifference | None:
 
 def paired_score(values: Floats, baseline: Floats) -> PairedDifference | None:
     """values, baseline: (R, K) of the same runs and objects. Returns the difference of `mean_score`."""
-    return _paired(values, baseline, _score)
+    return _paired(values, baseline, aggregated)
 
 
 def _paired(values: Floats, baseline: Floats, statistic: Statistic) -> PairedDifference | None:
     if np.shape(values) != np.shape(baseline):
         raise ValueError(f"values {np.shape(values)} and baseline {np.shape(baseline)} differ in shape")
-    return paired(_sums(values), _sums(baseline), statistic)
+    return paired(sums(values), sums(baseline), statistic)
 
 
-def _sums(values: Floats) -> Floats:
+def sums(values: Floats) -> Floats:
     """(R, K, 2): the value, or 0 where there is none, and whether there is one. Additive over runs."""
     return np.stack([np.nan_to_num(values), ~np.isnan(values)], axis=-1).astype(float)
 
@@ -95,6 +95,6 @@ def _means(total: Floats) -> Floats:
         return np.asarray(np.where(total[..., 1] > 0, total[..., 0] / total[..., 1], np.nan))
 
 
-def _score(total: Floats) -> Floats:
-    """total: (..., K, 2). Returns (...)."""
+def aggregated(total: Floats) -> Floats:
+    """total: (..., K, 2) from `sums`, added up over runs. Returns (...): the mean over objects."""
     return aggregate(_means(total), np.ones(total.shape[-2]), present_only=True)

@@ -214,13 +214,14 @@ class SemanticResult(Evaluation):
 
 
 class RunOutcome(Strict):
-    """What a workflow did for one run. counts: per object, picks or voxels."""
+    """What a workflow did for one run. counts: per object, picks or voxels. seconds: at work on it."""
 
     run: str
     status: Literal["done", "skipped", "failed"]
     error: str | None = None
     hint: str | None = None
     counts: dict[str, int] | None = None
+    seconds: float | None = None
 
 
 class RunsResult(Strict):

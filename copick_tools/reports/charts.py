@@ -17,6 +17,7 @@ ROW = 26  # pixels
 
 Item = TypeVar("Item")
 Named = Mapping[str, tuple[float | None, Interval | None]]
+Singles = Sequence[tuple[float, str]]  # a number, and what it is
 
 
 def unit(low: float | None, high: float | None) -> tuple[float, float]:
@@ -24,13 +25,17 @@ def unit(low: float | None, high: float | None) -> tuple[float, float]:
     return min(0.0, low or 0.0), max(1.0, high or 1.0)
 
 
-def score_chart(rows: Named, label: str) -> Markup:
-    """A row for each name: its number, and its 95% interval where there is one. Undefined numbers stay empty."""
+def score_chart(rows: Named, label: str, singles: Mapping[str, Singles] | None = None) -> Markup:
+    """A row for each name: its number, and its 95% interval where there is one. Undefined numbers stay empty.
+
+    singles: numbers behind that of a row, such as those of its seeds; with them the axis holds no more than the numbers.
+    """
     numbers = [value for value, _ in rows.values() if value is not None]
-    bounds = [bound for _, interval in rows.values() if interval for bound in interval]
+    numbers += [bound for _, interval in rows.values() if interval for bound in interval]
+    numbers += [value for found in (singles or {}).values() for value, _ in found]
     left = min(230, 30 + 7 * max((len(name) for name in rows), default=0))
     plot = Plot(
-        unit(min(numbers + bounds, default=0), max(numbers + bounds, default=1)),
+        unit(min(numbers, default=0), max(numbers, default=1)) if singles is None else around(numbers or [0.0, 1.0]),
         (len(rows) - 0.5, -0.5),
         680,
         ROW * len(rows) + 52,
@@ -39,9 +44,11 @@ def score_chart(rows: Named, label: str) -> Markup:
     plot.x_axis(label)
     for index, (name, (value, interval)) in enumerate(rows.items()):
         _, y = plot.at(plot.x[0], index)
-        plot.text(left - 10, y + 4, _short(name), "name", "end")
+        plot.text(left - 10, y + 4, short(name), "name", "end")
         if interval:
             plot.span((interval[0], index), (interval[1], index))
+        for single, said in (singles or {}).get(name, ()):
+            plot.dot((single, index), said, "hollow", 2.6)
         if value is not None:
             said = f"{name}: {value:.3f}" + (f" [{interval[0]:.3f}, {interval[1]:.3f}]" if interval else "")
             plot.dot((value, index), said)
@@ -125,7 +132,7 @@ def localization_chart(errors: Mapping[str, LocalizationError]) -> Markup:
     for index, (name, axis, error) in enumerate(rows):
         _, y = plot.at(0, index)
         if axis == "y":
-            plot.text(left - 26, y + 4, _short(name), "name", "end")
+            plot.text(left - 26, y + 4, short(name), "name", "end")
         if axis == "x" and index:
             plot.parts.append(f'<path class="grid" d="M{left} {y - height / 2:.1f}H{plot.box[2]}"/>')
         plot.text(left - 8, y + 4, axis, "tick", "end")
@@ -167,5 +174,6 @@ def _small() -> Plot:
     return Plot((0.0, 1.0), (0.0, 1.0), 160, 162, (24, 8, 8, 36))
 
 
-def _short(name: str, most: int = 28) -> str:
+def short(name: str, most: int = 28) -> str:
+    """The beginning of a long name."""
     return name if len(name) <= most else name[: most - 1] + "…"

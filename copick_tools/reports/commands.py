@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Iterable
+from pathlib import Path
 
 from copick_tools.recipes.results import PointsResult, SemanticResult
+from copick_tools.recipes.study_results import SearchResult
 
 WIDE = 90  # characters
+MORE = 20  # trials
 
 
 def viewers(config: str) -> list[tuple[str, str]]:
@@ -33,6 +36,15 @@ def again(result: PointsResult | SemanticResult, known_runs: Iterable[str] | Non
     elif known_runs is None or sorted(known_runs) != sorted(result.run_names):
         parts += [part for run in result.run_names for part in ("-r", run)]
     return _lines(parts)
+
+
+def search(result: SearchResult, best: Path | None, project: str | None) -> list[tuple[str, str]]:
+    """(what, command) to train what a search found, and to go on with it. best: the recipe, where there is one."""
+    config = ["-c", project] if project else []
+    trials = str(len(result.trials) + MORE)
+    on = _lines(["popsicle", "search", *result.command, "--trials", trials])
+    lines = [("train the best recipe", _lines(["popsicle", "train", str(best), *config]))] if best else []
+    return [*lines, (f"go on, {MORE} trials more", on)]
 
 
 def _lines(parts: list[str]) -> str:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import ClassVar
 
 import jinja2
 
@@ -12,7 +14,9 @@ from copick_tools import __version__
 from copick_tools.recipes.leaderboard import Leaderboard, Standing
 from copick_tools.recipes.results import PointsResult, SemanticResult
 from copick_tools.reports import charts, tables, words
+from copick_tools.reports.bench import BenchSection
 from copick_tools.reports.pictures import Picture
+from copick_tools.reports.search import SearchSection
 
 _UNFIT = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 
@@ -59,6 +63,8 @@ class Training:
 class Section:
     """One evaluation. commands: (what, command line). rows: of the table of runs, at most."""
 
+    template: ClassVar[str] = "section.html.jinja"
+    kind: ClassVar[str] = "evaluation"
     name: str
     result: PointsResult | SemanticResult
     simulated: bool = False
@@ -88,12 +94,43 @@ class Section:
         return label + (", with 95% interval" if any(bounds for _, bounds in self.scores.values()) else "")
 
     @property
+    def links(self) -> list[tuple[str, str]]:
+        """Parts of the section: id and words."""
+        points = self.points
+        parts = {
+            ("objects", "Objects"): True,
+            ("runs", "Runs"): bool(self.result.by_run),
+            ("curves", "Curves"): bool(points and points.curves),
+            ("reliability", "Calibration"): bool(points and points.reliability),
+            ("localization", "Localization"): bool(points and points.localization),
+            ("confusion", "Confusion"): bool(points and points.confusion),
+            ("board", "Beside the paper"): self.board is not None,
+            ("gallery", "Gallery"): bool(self.pictures.galleries),
+            ("slices", "Slices"): bool(self.pictures.slices),
+            ("training", "Training"): bool(self.training.step),
+            ("again", "Commands, recipe"): True,
+        }
+        return [link for link, there in parts.items() if there]
+
+    @property
     def run_scores(self) -> dict[str, float | None]:
         """The score of each run."""
         return {run: entry.score for run, entry in self.result.by_run.items()}
 
 
-def render(sections: Sequence[Section]) -> str:
+NOUNS = {"evaluation": "evaluation", "search": "search", "bench": "benchmark"}
+AnySection = Section | SearchSection | BenchSection
+
+
+def heading(sections: Sequence[AnySection]) -> str:
+    """What a page holds: ``Search``, or ``2 evaluations, 1 benchmark``."""
+    if len(sections) == 1:
+        return NOUNS[sections[0].kind].capitalize()
+    counts = Counter(section.kind for section in sections)
+    return ", ".join(words.plural(counts[kind], noun) for kind, noun in NOUNS.items() if counts[kind])
+
+
+def render(sections: Sequence[AnySection]) -> str:
     """The report as HTML that needs no other file."""
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("copick_tools", "reports"),
@@ -109,7 +146,9 @@ def render(sections: Sequence[Section]) -> str:
         "chance": tables.chance,
     }
     environment.globals |= {"charts": charts, "tables": tables, "words": words}
-    page = environment.get_template("report.html.jinja").render(sections=sections, version=__version__)
+    page = environment.get_template("report.html.jinja").render(
+        sections=sections, heading=heading(sections), version=__version__
+    )
     return clean(page)
 
 

@@ -7,7 +7,10 @@ import io
 from collections.abc import Iterable, Iterator, Mapping
 
 from copick_tools.recipes.results import Comparison, Interval, LocalizationError, PointsResult, SemanticResult
+from copick_tools.recipes.study_results import BenchResult, BenchRow, SearchResult, Spread
+from copick_tools.reports.bench import by_seed, unique
 from copick_tools.reports.tables import POINT_NUMBERS, with_nothing
+from copick_tools.reports.words import is_number
 
 COLUMNS = ("evaluation", "run", "object", "number", "value", "low", "high")
 DICE_KEYS = (
@@ -20,19 +23,63 @@ DICE_KEYS = (
     "centerline_dice",
     "centerline_dice_sd",
 )
+Result = PointsResult | SemanticResult | SearchResult | BenchResult
 Line = tuple[str, str, str, float | int | None, Interval | None]  # run, object, number, value, interval
 
 
-def as_csv(results: Mapping[str, PointsResult | SemanticResult]) -> str:
-    """The text of the CSV. Undefined numbers and missing intervals are empty."""
+def as_csv(results: Mapping[str, Result]) -> str:
+    """The text of the CSV. Undefined numbers and missing intervals are empty. A recipe of a benchmark is ``NAME: RECIPE``."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(COLUMNS)
-    for name, result in results.items():
-        for run, entry, number, value, bounds in lines(result):
+    for name, found in _named(results):
+        for run, entry, number, value, bounds in found:
             low, high = bounds or ("", "")
             writer.writerow((name, run, entry, number, "" if value is None else value, low, high))
     return text.getvalue()
+
+
+def _named(results: Mapping[str, Result]) -> Iterator[tuple[str, Iterable[Line]]]:
+    for name, result in results.items():
+        if isinstance(result, BenchResult):
+            for recipe, row in zip(unique([row.name for row in result.rows]), result.rows):
+                yield f"{name}: {recipe}", _recipe(row)
+        else:
+            yield name, _search(result) if isinstance(result, SearchResult) else lines(result)
+
+
+def _search(result: SearchResult) -> Iterator[Line]:
+    """Every number of a search."""
+    yield "", "", "score", result.score, None
+    yield "", "", "best trial", result.best, None
+    for name, share in (result.importances or {}).items():
+        yield "", "", f"importance.{name}", share, None
+    for trial in result.trials:
+        yield "", "", f"trial {trial.number}.score", trial.score, None
+        yield "", "", f"trial {trial.number}.seconds", trial.seconds, None
+        for name, value in trial.values.items():
+            if is_number(value):
+                yield "", "", f"trial {trial.number}.{name}", value, None
+
+
+def _recipe(row: BenchRow) -> Iterator[Line]:
+    """Every number of a recipe in a benchmark run."""
+    yield "", "", "score", row.score.mean, row.ci95
+    yield from _spread(row, "", "score", row.score)
+    yield "", "", "rank", row.rank, None
+    yield "", "", "parameters", row.parameters, None
+    yield "", "", "seconds_per_run", row.seconds_per_run, None
+    for key in ("seconds", "memory", "gpu_memory", "energy", "starts") if row.train else ():
+        yield "", "", f"train.{key}", getattr(row.train, key), None
+    for name, spread in row.objects.items():
+        yield "", name, "mean", spread.mean, None
+        yield from _spread(row, name, "mean", spread)
+
+
+def _spread(row: BenchRow, name: str, number: str, spread: Spread) -> Iterator[Line]:
+    yield "", name, f"{number}.sd", spread.sd, None
+    for seed, value in by_seed(row, spread):
+        yield "", name, f"{number}.{seed}", value, None
 
 
 def lines(result: PointsResult | SemanticResult) -> Iterator[Line]:

@@ -30,6 +30,23 @@ def ticks(low: float, high: float, about: int = 5) -> list[float]:
     return [round(index * step, 12) for index in range(first, last + 1)]
 
 
+def log_ticks(low: float, high: float) -> list[float]:
+    """Powers of ten between two numbers above zero, and numbers between them where there are few.
+
+    >>> log_ticks(1e-4, 1e-3)
+    [0.0001, 0.0002, 0.0005, 0.001]
+    >>> log_ticks(1, 120)
+    [1.0, 3.0, 10.0, 30.0, 100.0]
+    >>> log_ticks(1, 1e6)
+    [1.0, 10.0, 100.0, 1000.0, 10000.0, 100000.0, 1000000.0]
+    """
+    decades = math.log10(high) - math.log10(low)
+    factors = (1, 2, 5) if decades <= 1.5 else (1, 3) if decades <= 2.5 else (1,)
+    powers = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
+    marks = [float(f"{factor}e{power}") for power in powers for factor in factors]
+    return [mark for mark in marks if low * 0.999 <= mark <= high * 1.001]
+
+
 def around(values: Sequence[float], *, zero: bool = False) -> Range:
     """A range that holds the values with a little room; ``zero``: from 0, where all are positive."""
     low, high = min(values), max(values)
@@ -62,29 +79,24 @@ class Plot:
         up = (y - self.y[0]) / (self.y[1] - self.y[0])
         return left + across * (right - left), bottom - up * (bottom - top)
 
-    def x_axis(self, label: str, about: int = 5, *, grid: bool = True, ends: bool = False) -> None:
-        """Ticks below, with grid lines. ends: none but the first and last tick have a number."""
+    def x_axis(self, label: str, about: int = 5, *, marks: Sequence[tuple[float, str]] | None = None) -> None:
+        """Ticks below, with grid lines. marks: places and words, instead of round numbers."""
         _, top, _, bottom = self.box
-        marks = ticks(*self.x, about)
-        for mark in marks:
+        for mark, said in marks if marks is not None else [(mark, f"{mark:g}") for mark in ticks(*self.x, about)]:
             x = self.at(mark, self.y[0])[0]
-            if grid:
-                self.parts.append(f'<path class="grid" d="M{_n(x)} {_n(top)}V{_n(bottom)}"/>')
-            if not ends or mark in (marks[0], marks[-1]):
-                self.text(x, bottom + 15, f"{mark:g}", "tick", "middle")
+            self.parts.append(f'<path class="grid" d="M{_n(x)} {_n(top)}V{_n(bottom)}"/>')
+            self.text(x, bottom + 15, said, "tick", "middle")
         self.parts.append(f'<path class="axis" d="M{_n(self.box[0])} {_n(bottom)}H{_n(self.box[2])}"/>')
         if label:
             self.text((self.box[0] + self.box[2]) / 2, bottom + 32, label, "label", "middle")
 
-    def y_axis(self, label: str, about: int = 4, *, ends: bool = False) -> None:
+    def y_axis(self, label: str, about: int = 4) -> None:
         """Ticks at the left, with grid lines."""
         left, top, right, bottom = self.box
-        marks = ticks(*self.y, about)
-        for mark in marks:
+        for mark in ticks(*self.y, about):
             y = self.at(self.x[0], mark)[1]
             self.parts.append(f'<path class="grid" d="M{_n(left)} {_n(y)}H{_n(right)}"/>')
-            if not ends or mark in (marks[0], marks[-1]):
-                self.text(left - 7, y + 4, f"{mark:g}", "tick", "end")
+            self.text(left - 7, y + 4, f"{mark:g}", "tick", "end")
         if label:
             x, y = 13, (top + bottom) / 2
             self.parts.append(
@@ -112,6 +124,12 @@ class Plot:
         x, y = self.at(*point)
         title = f"<title>{escape(said)}</title>" if said else ""
         self.parts.append(f'<circle class="{kind}" cx="{_n(x)}" cy="{_n(y)}" r="{_n(radius)}">{title}</circle>')
+
+    def cross(self, point: Xy, said: str, kind: str = "cross", radius: float = 3.5) -> None:
+        """A data point as two strokes."""
+        x, y = self.at(*point)
+        arms = f"M{_n(x - radius)} {_n(y - radius)}l{_n(2 * radius)} {_n(2 * radius)}m0 {_n(-2 * radius)}l{_n(-2 * radius)} {_n(2 * radius)}"
+        self.parts.append(f'<path class="{kind}" d="{arms}"><title>{escape(said)}</title></path>')
 
     def span(self, low: Xy, high: Xy, kind: str = "span") -> None:
         """An interval between two data points."""

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import json
+import math
+from typing import Any
+
 from copick_tools.metrics.bootstrap import FEW, FEWEST
 from copick_tools.recipes.results import PointsResult, SemanticResult
 
@@ -59,3 +63,69 @@ def certainty(result: PointsResult | SemanticResult) -> str:
         return "No interval: too few runs to resample." if result.runs < FEWEST else "No interval."
     few = f"; {result.runs} runs are few" if result.runs < FEW else ""
     return f"95% interval by bootstrap over runs{few}."
+
+
+def plural(count: int, noun: str) -> str:
+    """A count and its noun.
+
+    >>> plural(1, "search"), plural(2, "search"), plural(2, "run")
+    ('1 search', '2 searches', '2 runs')
+    """
+    ending = "" if count == 1 else "es" if noun.endswith("ch") else "s"
+    return f"{count} {noun}{ending}"
+
+
+def figures(value: float | None, digits: int = 3) -> str:
+    """A number with so many significant digits at least, or a dash where it is undefined.
+
+    >>> figures(0.01234), figures(3.2593), figures(12345.6), figures(None)
+    ('0.0123', '3.26', '12346', '–')
+    """
+    if value is None:
+        return "–"
+    size = math.floor(math.log10(abs(value))) if value else 0
+    return f"{value:.{max(0, min(digits - 1 - size, 6))}f}"
+
+
+def duration(seconds: float | None) -> str:
+    """A time in the unit that suits it.
+
+    >>> duration(4.2), duration(600), duration(86400)
+    ('4.2 s', '10.0 min', '24.0 h')
+    """
+    if seconds is None:
+        return "–"
+    unit, length = time_unit(seconds)
+    return f"{seconds / length:.1f} {unit}"
+
+
+def time_unit(seconds: float) -> tuple[str, float]:
+    """A unit for times up to ``seconds``, and its seconds."""
+    return ("s", 1.0) if seconds < 300 else ("min", 60.0) if seconds < 3 * 3600 else ("h", 3600.0)
+
+
+def is_number(value: Any) -> bool:
+    """Whether a value of a recipe is a number that can be drawn."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < 1e300
+
+
+def value(content: Any, most: int = 40) -> str:
+    """A value of a recipe, in short.
+
+    >>> value(0.00031234), value([96, 96, 96]), value([32, 64]), value("focal"), value(True), value(None)
+    ('0.0003123', '96³', '32, 64', 'focal', 'true', 'none')
+    """
+    if isinstance(content, list | tuple):
+        parts = [value(part, most) for part in content]
+        cube = len(parts) == 3 and len(set(parts)) == 1 and is_number(content[0])
+        text = f"{parts[0]}³" if cube else ", ".join(parts)
+    elif isinstance(content, dict):
+        text = ", ".join(f"{key}: {value(part, most)}" for key, part in content.items())
+    elif content is None:
+        text = "none"
+    elif isinstance(content, float):
+        text = f"{content:.4g}" if is_number(content) else "–"
+    else:
+        text = content if isinstance(content, str) else json.dumps(content)
+    text = " ".join(text.split())
+    return text if len(text) <= most else text[: most - 1] + "…"

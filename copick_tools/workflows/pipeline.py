@@ -7,6 +7,7 @@ import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from dataclasses import replace
 from functools import partial
 from typing import Any, NamedTuple, Protocol, TypeVar
 
@@ -95,7 +96,10 @@ def _advance(
 
 def _go_on(result: RunResult, stage: Callable[[str, Any], Any]) -> RunResult:
     """The next stage, unless the run failed in an earlier one."""
-    return outcome(result.run, partial(stage, result.run, result.value)) if result.status == "done" else result
+    if result.status != "done":
+        return result
+    ended = outcome(result.run, partial(stage, result.run, result.value))
+    return replace(ended, seconds=(result.seconds or 0.0) + (ended.seconds or 0.0))
 
 
 def _last(held: list[RunResult], finish: Callable[[str, Any], Any]) -> RunResult:

@@ -1,9 +1,8 @@
-"""`popsicle report`: evaluations, as `evaluate --out` writes them, become one HTML file."""
+"""`popsicle report`: what `evaluate --out`, `search` and `bench` write becomes one HTML file."""
 
 from __future__ import annotations
 
 import csv
-import json
 import math
 from collections import Counter
 from collections.abc import Sequence
@@ -11,58 +10,87 @@ from dataclasses import replace
 from pathlib import Path
 
 from copick_tools.data.project import Project, open_project, write_text
-from copick_tools.errors import FormatError, NotFoundError, PopsicleError, UsageError
+from copick_tools.errors import FormatError, PopsicleError, UsageError
 from copick_tools.recipes.leaderboard import compare, load_leaderboard
-from copick_tools.recipes.load import load_task, parse, task_names
+from copick_tools.recipes.load import load_task, task_names
 from copick_tools.recipes.results import PointsResult, SemanticResult
+from copick_tools.recipes.study_results import BenchResult, SearchResult
 from copick_tools.recipes.task import Task
 from copick_tools.reports import commands
-from copick_tools.reports.html import Board, Pictures, Section, Training, clean, render
+from copick_tools.reports.bench import BenchSection, unique
+from copick_tools.reports.html import NOUNS, AnySection, Board, Pictures, Section, Training, clean, render
 from copick_tools.reports.numbers import as_csv
+from copick_tools.reports.search import SearchSection
+from copick_tools.workflows.report_inputs import Result, read_object, read_record, read_results, require_kept
 from copick_tools.workflows.report_pictures import Budget, pictures
 
 LIMIT = 4_900_000  # bytes of the file
 ROWS = 600  # of tables of runs, over all evaluations
 LONGEST = 40_000  # characters of a recipe
-INPUTS = ("scores.json", "matches.csv", "metrics.csv", "recipe.yaml", "versions.json", "best.ckpt", "last.ckpt")
 
 
 def report(folders: Sequence[Path], out: Path, numbers: Path | None = None) -> None:
-    """Write the report of evaluation folders, and their numbers as CSV.
+    """Write the report of folders of evaluations, searches and benchmark runs, and their numbers as CSV.
 
     Raises NotFoundError, FormatError; PopsicleError where the tables alone are too much for one file.
     """
     if numbers is not None and numbers.absolute() == out.absolute():
         raise UsageError(f"--out and --csv are both {out}", "choose two files")
-    _keep_inputs(folders, [out] if numbers is None else [out, numbers])
-    names = distinct(folders)
-    results = [scores(folder) for folder in folders]
-    sections = [
-        section(folder, name, result, rows=max(20, ROWS // len(folders)))
-        for folder, name, result in zip(folders, names, results)
-    ]
-    room = LIMIT - len(render(sections).encode())
-    if room < 0:
-        raise PopsicleError(f"{len(folders)} evaluations are too much for one file under 5 MB", "give fewer folders")
-    shown = []
-    for left, (folder, made) in zip(range(len(folders), 0, -1), zip(folders, sections)):
-        budget = Budget(room // left)
-        shown.append(replace(made, pictures=_pictures(folder, made.result, budget)))
-        room -= budget.used
-    write_text(out, render(shown))
-    if numbers is not None:
-        write_text(numbers, clean(as_csv(dict(zip(names, results)))))
-
-
-def _keep_inputs(folders: Sequence[Path], outputs: Sequence[Path]) -> None:
-    """Raise UsageError for a folder given twice, or an output that would replace what is reported."""
     twice = [path for path, count in Counter(folder.resolve() for folder in folders).items() if count > 1]
     if twice:
         raise UsageError(f"{twice[0]} is given twice", "give each folder once")
-    inputs = {(folder / name).resolve() for folder in folders for name in INPUTS}
-    for path in outputs:
-        if path.resolve() in inputs:
-            raise UsageError(f"{path} is what is reported on", "choose another file")
+    require_kept(folders, [out] if numbers is None else [out, numbers])
+    sections = [
+        (folder, made)
+        for folder, name in zip(folders, distinct(folders))
+        for made in _sections(folder, name, len(folders))
+    ]
+    room = LIMIT - len(render([made for _, made in sections]).encode())
+    if room < 0:
+        raise PopsicleError(f"{len(folders)} folders are too much for one file under 5 MB", "give fewer folders")
+    write_text(out, render(_with_pictures(sections, room)))
+    if numbers is not None:
+        names = unique([made.name for _, made in sections])
+        write_text(numbers, clean(as_csv({name: made.result for name, (_, made) in zip(names, sections)})))
+
+
+def _sections(folder: Path, name: str, folders: int) -> list[AnySection]:
+    """A section for each document of a folder."""
+    results = read_results(folder)
+    sections: list[AnySection] = []
+    for result in results:
+        made = _section(folder, name, result, rows=max(20, ROWS // folders))
+        sections.append(replace(made, name=f"{name} ({NOUNS[made.kind]})") if len(results) > 1 else made)
+    return sections
+
+
+def _section(folder: Path, name: str, result: Result, rows: int) -> AnySection:
+    if isinstance(result, BenchResult):
+        return BenchSection(name, result)
+    if isinstance(result, SearchResult):
+        return search_section(folder, name, result)
+    return section(folder, name, result, rows)
+
+
+def search_section(folder: Path, name: str, result: SearchResult) -> SearchSection:
+    """All of a search."""
+    record, best = read_record(folder), folder / "best.yaml"
+    lines = commands.search(result, best if best.is_file() else None, record.project if record else None)
+    return SearchSection(name, result, record, _text(best), lines)
+
+
+def _with_pictures(sections: Sequence[tuple[Path, AnySection]], room: int) -> list[AnySection]:
+    """The sections, those of evaluations with pictures. room: bytes."""
+    shown: list[AnySection] = []
+    left = sum(isinstance(made, Section) for _, made in sections)
+    for folder, made in sections:
+        if isinstance(made, Section):
+            budget = Budget(room // left)
+            shown.append(replace(made, pictures=_pictures(folder, made.result, budget)))
+            room, left = room - budget.used, left - 1
+        else:
+            shown.append(made)
+    return shown
 
 
 def distinct(folders: Sequence[Path]) -> list[str]:
@@ -72,28 +100,7 @@ def distinct(folders: Sequence[Path]) -> list[str]:
     for depth in range(2, max(len(path.parts) for path in paths) + 1):
         owners = Counter(name for name, _ in set(zip(names, paths)))
         names = ["/".join(path.parts[-depth:]) if owners[name] > 1 else name for name, path in zip(names, paths)]
-    seen: Counter[str] = Counter()
-    for index, name in enumerate(names):
-        seen[name] += 1
-        names[index] = name if seen[name] == 1 else f"{name} ({seen[name]})"
-    return names
-
-
-def scores(folder: Path) -> PointsResult | SemanticResult:
-    """scores.json of an evaluation. Raises NotFoundError, FormatError."""
-    path = folder / "scores.json"
-    if not path.is_file():
-        raise NotFoundError(f"no {path}", "give folders that `popsicle evaluate --out DIR` wrote")
-    try:
-        document = json.loads(path.read_bytes())
-    except (ValueError, RecursionError) as error:
-        raise FormatError(f"{path} is no JSON: {error}") from error
-    kind = document.get("kind", "points") if isinstance(document, dict) else None
-    if kind == "points":
-        return parse(PointsResult, document, where=str(path))
-    if kind == "semantic":
-        return parse(SemanticResult, document, where=str(path))
-    raise FormatError(f"{path} holds no scores that a report can show", "kinds: points, semantic")
+    return unique(names)
 
 
 def section(folder: Path, name: str, result: PointsResult | SemanticResult, rows: int) -> Section:
@@ -108,7 +115,7 @@ def section(folder: Path, name: str, result: PointsResult | SemanticResult, rows
         simulated=bool(task and task.simulated),
         training=_training(folder),
         board=_board(result, task),
-        recipe=_recipe(folder),
+        recipe=_text(folder / "recipe.yaml"),
         versions={**_versions(folder), **result.versions},
         commands=[*look, *([("score it again", again)] if again else [])],
         rows=rows,
@@ -144,8 +151,8 @@ def _pictures(folder: Path, result: PointsResult | SemanticResult, budget: Budge
     return pictures(folder, project, result, shipped_task(result), budget)
 
 
-def _recipe(folder: Path) -> str | None:
-    path = folder / "recipe.yaml"
+def _text(path: Path) -> str | None:
+    """The beginning of a file, where it is there."""
     if not path.is_file():
         return None
     text = path.read_text(encoding="utf-8", errors="replace")
@@ -155,15 +162,7 @@ def _recipe(folder: Path) -> str | None:
 def _versions(folder: Path) -> dict[str, str]:
     """versions.json of an experiment."""
     path = folder / "versions.json"
-    if not path.is_file():
-        return {}
-    try:
-        document = json.loads(path.read_bytes())
-    except (ValueError, RecursionError) as error:
-        raise FormatError(f"{path} is no JSON: {error}") from error
-    if not isinstance(document, dict):
-        raise FormatError(f"{path} holds no versions")
-    return {str(name): str(version) for name, version in document.items()}
+    return {str(n): str(version) for n, version in read_object(path, "versions").items()} if path.is_file() else {}
 
 
 def _training(folder: Path) -> Training:

@@ -7,9 +7,11 @@ import os
 import signal
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
+from dataclasses import replace
 from functools import partial
 from multiprocessing import get_context, parent_process
 from multiprocessing.connection import wait
@@ -51,7 +53,7 @@ def each_run(
             else:
                 yield skipped
         for future in as_completed(futures):
-            result = outcome(futures[future], future.result)
+            result = replace(outcome(futures[future], future.result), seconds=None)  # waited, not worked
             if project is not None:
                 refresh(project, result.run)
             yield result
@@ -71,8 +73,12 @@ def with_splits(project: Project, results: Iterator[RunResult]) -> Iterator[RunR
 
 def outcome(run: str, work: Callable[[], Any], finished: Callable[[], bool] = lambda: False) -> RunResult:
     """What becomes of a run: what ``work`` returns is its value. What may go wrong with one run fails that run alone."""
+    began = time.perf_counter()
     try:
-        return RunResult(run, "skipped") if finished() else RunResult(run, "done", value=work())
+        if finished():
+            return RunResult(run, "skipped")
+        value = work()
+        return RunResult(run, "done", value=value, seconds=time.perf_counter() - began)
     except PopsicleError as error:
         return RunResult(run, "failed", error.message, error.hint)
     except BrokenProcessPool:

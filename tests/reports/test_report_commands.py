@@ -1,9 +1,11 @@
 """The command lines can be pasted, whatever the paths are."""
 
 import shlex
+from pathlib import Path
 
 import pytest
 from reports.samples import full_result, points_result, semantic_result
+from reports.studies import search_result
 
 from copick_tools.reports import commands
 
@@ -59,3 +61,14 @@ def test_nothing_runs_by_itself(name):
     assert name in words(commands.again(points_result(config=name)))
     for _, line in commands.viewers(name):
         assert any(name in word for word in shlex.split(line))
+
+
+def test_search_lines_quote():
+    folder = Path("my searches/$(boom)")
+    typed = ["tiny.yaml", "-c", "a b.json", "--out", str(folder)]
+    result = search_result(3).model_copy(update={"command": typed})
+    lines = dict(commands.search(result, folder / "best.yaml", "a b.json"))
+    train, on = (words(line) for line in lines.values())
+    assert train == ["popsicle", "train", "my searches/$(boom)/best.yaml", "-c", "a b.json"]
+    assert on == ["popsicle", "search", *typed, "--trials", "23"]
+    assert len(commands.search(result, None, None)) == 1

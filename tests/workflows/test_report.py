@@ -6,6 +6,7 @@ import shutil
 import numpy as np
 import pytest
 from reports.samples import full_result, points_result, semantic_result, write
+from reports.studies import bench_result, search_record, search_result
 
 from copick_tools.data import read
 from copick_tools.data.uris import SegmentationUri
@@ -147,8 +148,119 @@ class TestExperiment:
         assert not (tmp_path / "r.html").exists()
 
     def test_no_evaluation(self, tmp_path):
-        with pytest.raises(NotFoundError, match=r"scores\.json"):
+        with pytest.raises(NotFoundError, match=r"scores\.json, result\.json or bench\.json") as caught:
             report([tmp_path], tmp_path / "r.html")
+        assert "popsicle search" in caught.value.hint
+
+
+@pytest.fixture
+def search(tmp_path):
+    folder = tmp_path / "search"
+    folder.mkdir()
+    (folder / "result.json").write_text(search_result().model_dump_json())
+    (folder / "search.json").write_text(search_record().model_dump_json())
+    (folder / "best.yaml").write_text("task: phantom # <best>\n")
+    return folder
+
+
+@pytest.fixture
+def bench(tmp_path):
+    folder = tmp_path / "bench"
+    folder.mkdir()
+    (folder / "bench.json").write_text(bench_result().model_dump_json())
+    return folder
+
+
+class TestStudies:
+    def test_search(self, search, tmp_path):
+        text = page([search], tmp_path)
+        assert "<h1>Search</h1>" in text
+        assert "task: phantom # &lt;best&gt;" in text
+        assert f"popsicle train {search}/best.yaml" in text
+        assert "popsicle search phantom/octopi" in text
+        assert "--trials 61" in text
+        assert "data/phantom/copick.json" in text
+
+    def test_search_that_has_only_a_result(self, search, tmp_path):
+        for name in ("search.json", "best.yaml"):
+            (search / name).unlink()
+        text = page([search], tmp_path)
+        assert "popsicle train" not in text
+        assert "popsicle search phantom/octopi" in text
+
+    def test_mixed(self, evaluation, search, bench, tmp_path):
+        text = page([bench, evaluation, search], tmp_path, numbers=tmp_path / "n.csv")
+        assert "<h1>1 evaluation, 1 search, 1 benchmark</h1>" in text
+        assert "All evaluations" in text
+        assert text.index('id="s1-table"') < text.index('id="s2-objects"') < text.index('id="s3-trials"')
+        assert text.count("data:image/jpeg") > 20
+        found = {
+            tuple(line.split(",")[:4]): line.split(",")[4:] for line in (tmp_path / "n.csv").read_text().splitlines()
+        }
+        assert found["evaluation", "", "", "score"] == ["0.6754", "0.51", "0.79"]
+        assert found["bench: octopi", "", "", "score"][0] == "0.717"
+        assert found["bench: octopi", "", "ribosome", "mean.seed 0"][0] == "0.825"
+        assert found["bench: nnunet", "", "", "score"] == ["", "", ""]
+        assert found["search", "", "", "importance.optimizer.lr"][0] == "0.52"
+        assert ("search", "", "", "trial 3.train.patch") not in found
+        assert len(found) == len((tmp_path / "n.csv").read_text().splitlines())
+
+    def test_several_documents_in_one_folder(self, search, tmp_path):
+        write(search, points_result())
+        text = page([search], tmp_path, numbers=tmp_path / "n.csv")
+        assert "search (evaluation)" in text
+        assert "search (search)" in text
+        (search / "result.json").write_text('{"kind": "of another tool"}')
+        assert "<h1>Evaluation</h1>" in page([search], tmp_path)
+
+    @pytest.mark.parametrize(
+        ("name", "content", "message"),
+        [
+            ("result.json", "{", r"result\.json is no JSON"),
+            ("result.json", "[]", r"result\.json holds no search"),
+            ("result.json", '{"kind": "other"}', "kind is 'other'"),
+            ("result.json", '{"kind": "search", "trials": []}', r"result\.json: task"),
+            ("result.json", '{"kind": "search", "trials": [{"number": "x"}]}', r"trials\.0\.number"),
+            ("search.json", "3", r"search\.json holds no search"),
+            ("search.json", '{"recipe": {}}', r"search\.json: space"),
+        ],
+    )
+    def test_damaged_search(self, search, tmp_path, name, content, message):
+        if '"trials": [{' in content:
+            document = json.loads((search / name).read_text())
+            content = json.dumps({**document, "trials": [{**document["trials"][0], "number": "x"}]})
+        (search / name).write_text(content)
+        with pytest.raises(FormatError, match=message):
+            report([search], tmp_path / "r.html")
+        assert not (tmp_path / "r.html").exists()
+
+    @pytest.mark.parametrize(
+        ("change", "message"),
+        [
+            ({"task": None}, r"bench\.json: task"),
+            ({"rowz": []}, "unknown key 'rowz'"),
+            ({"paper": {"a": {"score": float("nan")}}}, r"paper\.a\.score"),
+        ],
+    )
+    def test_damaged_bench(self, bench, tmp_path, change, message):
+        document = json.loads((bench / "bench.json").read_text())
+        (bench / "bench.json").write_text(json.dumps({**document, **change}))
+        with pytest.raises(FormatError, match=message):
+            report([bench], tmp_path / "r.html")
+
+    @pytest.mark.parametrize("name", ["result.json", "best.yaml", "journal.log", "trials/0003.yaml", "lock"])
+    def test_a_search_is_never_replaced(self, search, tmp_path, name):
+        with pytest.raises(UsageError, match="is what is reported on"):
+            report([search], search / name)
+        with pytest.raises(UsageError, match="is what is reported on"):
+            report([search], tmp_path / "r.html", numbers=search / name)
+
+    @pytest.mark.parametrize("name", ["bench.json", "table.html", "table.csv", "octopi/seed-0/metrics.csv"])
+    def test_a_bench_is_never_replaced(self, bench, name):
+        with pytest.raises(UsageError, match="is what is reported on"):
+            report([bench], bench / name)
+        report([bench], bench / "report.html")
+        report([bench], bench / "report.html")
 
 
 class TestManyFolders:

@@ -1,0 +1,178 @@
+"""`popsicle bench`: recipes, each with several seeds, from training to one table; no step is done twice."""
+
+from __future__ import annotations
+
+import logging
+import queue
+import threading
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+from copick_tools.data import splits
+from copick_tools.data.project import Project, write_text
+from copick_tools.errors import PopsicleError, UsageError
+from copick_tools.recipes.load import load_recipe, load_task
+from copick_tools.recipes.recipe import Recipe
+from copick_tools.recipes.study_results import BenchResult, StepOutcome
+from copick_tools.recipes.task import Task
+from copick_tools.reports.study import bench_csv, bench_html, bench_markdown
+from copick_tools.workflows.bench_job import Interrupted, Job
+from copick_tools.workflows.bench_table import table
+from copick_tools.workflows.children import require_devices
+from copick_tools.workflows.train import plan_training
+
+log = logging.getLogger("copick_tools")
+Progress = Callable[[int, int], None]
+
+
+@dataclass(frozen=True)
+class Asked:
+    """recipes: names or paths. families: each recipe with each of these; empty: its own. seeds: how many, from 0."""
+
+    recipes: tuple[str, ...]
+    families: tuple[str, ...] = ()
+    seeds: int = 1
+    settings: tuple[str, ...] = ()
+    split: str = "test"
+    out: Path | None = None
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A benchmark run. failures: recipes that can't be planned, which stop none of the others."""
+
+    task: Task
+    split: str
+    folder: Path
+    jobs: tuple[Job, ...]
+    failures: tuple[StepOutcome, ...]
+
+
+def plan_bench(project: Project, asked: Asked) -> Plan:
+    """Find tasks, runs and folders.
+
+    Raises NotFoundError (a recipe, a split), FormatError; UsageError for recipes of several tasks, or twice the same.
+    """
+    variants = _variants(asked)
+    names = [recipe.task for _, recipe, _ in variants]
+    if other := next((name for name in names if name != names[0]), None):
+        raise UsageError(
+            f"recipes of the tasks {names[0]} and {other} don't fit into one table", "start popsicle bench for each"
+        )
+    task = load_task(names[0])
+    runs = tuple(sorted(splits.runs(project, asked.split)))
+    folder = asked.out or Path("bench") / task.name
+    jobs: list[Job] = []
+    failures: list[StepOutcome] = []
+    for name, _, given in variants:
+        recipe, settings = given
+        for seed in range(asked.seeds):
+            more = (*settings, f"train.seed={seed}")
+            try:
+                training = plan_training(project, recipe, more, folder / name / f"seed-{seed}")
+            except PopsicleError as error:
+                text = error.message + (f" ({error.hint})" if error.hint else "")
+                failures.append(StepOutcome(name=name, seed=seed, step="train", status="failed", error=text))
+                continue
+            jobs.append(Job(name, seed, training, project, task, asked.split, runs))
+    return Plan(task, asked.split, folder, tuple(jobs), tuple(failures))
+
+
+def _variants(asked: Asked) -> list[tuple[str, Recipe, tuple[str, tuple[str, ...]]]]:
+    """Name, recipe, and how to read it again, of every recipe and family. Raises UsageError for two of one name."""
+    found: dict[str, tuple[Recipe, tuple[str, tuple[str, ...]]]] = {}
+    for text in asked.recipes:
+        for family in asked.families or (None,):
+            settings = (*asked.settings, *([f"model.family={family}"] if family else []))
+            recipe = load_recipe(text, settings)
+            stem = Path(text).stem
+            name = recipe.family if stem in (recipe.family, "") else f"{recipe.family}-{stem}"
+            if name in found:
+                raise UsageError(
+                    f"{text} and {found[name][1][0]} would both be called {name}", "give one of the files another name"
+                )
+            found[name] = (recipe, (text, settings))
+    return [(name, recipe, given) for name, (recipe, given) in found.items()]
+
+
+def bench(plan: Plan, progress: Progress, devices: Sequence[str] = ("auto",)) -> BenchResult:
+    """Do what isn't done, one job at a time on each of the devices, and write the table of what is.
+
+    A job that fails stops none of the others; started again, it is tried again. Raises UsageError for a device that isn't
+    here.
+    """
+    require_devices(devices)
+    waiting: queue.SimpleQueue[Job] = queue.SimpleQueue()
+    for job in plan.jobs:
+        waiting.put(job)
+    runner = _Runner(plan, waiting, progress)
+    with ThreadPoolExecutor(len(devices), "bench") as pool:
+        futures = [pool.submit(runner.work, device) for device in devices]
+        try:
+            for future in futures:
+                future.result()
+        finally:
+            runner.stop.set()
+    return runner.write()
+
+
+def write(result: BenchResult, folder: Path) -> None:
+    """bench.json, and the table as Markdown, CSV and HTML."""
+    write_text(folder / "bench.json", result.model_dump_json(indent=2) + "\n")
+    write_text(folder / "table.md", bench_markdown(result))
+    write_text(folder / "table.csv", bench_csv(result))
+    write_text(folder / "table.html", bench_html(result))
+
+
+@dataclass
+class _Runner:
+    """What the threads share, one for each device."""
+
+    plan: Plan
+    waiting: queue.SimpleQueue[Job]
+    progress: Progress
+
+    def __post_init__(self) -> None:
+        self.stop = threading.Event()
+        self.outcomes: list[StepOutcome] = []
+        self.lock = threading.Lock()
+        self.total = sum(len(job.steps) for job in self.plan.jobs)
+        for failure in self.plan.failures:
+            log.warning("%s, seed %d: %s", failure.name, failure.seed, failure.error)
+        self.progress(0, self.total)
+
+    def work(self, device: str) -> None:
+        """Jobs on a device, until there are no more."""
+        try:
+            while not self.stop.is_set():
+                try:
+                    job = self.waiting.get_nowait()
+                except queue.Empty:
+                    return
+                for outcome in job.work(device, self.stop):
+                    self.tell(outcome)
+                self.write()
+        except Interrupted:
+            return
+        except BaseException:
+            self.stop.set()
+            raise
+
+    def write(self) -> BenchResult:
+        """The table of what is finished: after each job, so that an interrupted run has one too."""
+        with self.lock:
+            plan = self.plan
+            result = table(plan.task, plan.split, plan.jobs, [*plan.failures, *self.outcomes])
+            write(result, plan.folder)
+            return result
+
+    def tell(self, outcome: StepOutcome) -> None:
+        """Remember what became of a step, and say so."""
+        with self.lock:
+            self.outcomes.append(outcome)
+            self.progress(len(self.outcomes), self.total)
+        words = {"done": "done", "skipped": "finished already", "failed": f"failed: {outcome.error}"}
+        level = logging.WARNING if outcome.status == "failed" else logging.INFO
+        log.log(level, "%s, seed %d: %s %s", outcome.name, outcome.seed, outcome.step, words[outcome.status])

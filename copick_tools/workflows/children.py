@@ -1,0 +1,73 @@
+"""Commands of ours in processes of their own, which end with this one."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+PATIENCE = 30.0  # seconds that a command has to end when it is told to
+
+
+def require_devices(names: Sequence[str]) -> None:
+    """Raise UsageError for a device that isn't here: before any command is started on it."""
+    from copick_tools.inference.device import pick_device
+
+    for name in dict.fromkeys(names):
+        pick_device(name)
+
+
+@dataclass
+class Child:
+    """A command at work. Its stdout goes to ``result``, what it says to ``log``."""
+
+    process: subprocess.Popen[bytes]
+    result: Path
+    log: Path
+
+    @classmethod
+    def start(cls, command: Sequence[str], result: Path, log: Path) -> Child:
+        """Start ``popsicle`` with these arguments."""
+        result.parent.mkdir(parents=True, exist_ok=True)
+        with result.open("wb") as out, log.open("wb") as err:
+            process = subprocess.Popen(
+                [sys.executable, "-m", "copick_tools.workflows.leash", *command],
+                stdin=subprocess.PIPE,
+                stdout=out,
+                stderr=err,
+            )
+        return cls(process, result, log)
+
+    def wait(self, seconds: float) -> int | None:
+        """Its exit code; None where it is still at work after so long."""
+        try:
+            code = self.process.wait(seconds)
+        except subprocess.TimeoutExpired:
+            return None
+        self._let_go()
+        return code
+
+    def end(self) -> None:
+        """Tell it to end, wait until it has."""
+        self._let_go()
+        try:
+            self.process.wait(PATIENCE)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+
+    def _let_go(self) -> None:
+        if self.process.stdin is not None and not self.process.stdin.closed:
+            self.process.stdin.close()
+
+    def why(self) -> str:
+        """What went wrong, in a line: its last error, else what ended it."""
+        lines = self.log.read_text(encoding="utf-8", errors="replace").splitlines()
+        errors = [line.removeprefix("Error: ") for line in lines if line.startswith("Error: ")]
+        code = self.process.returncode
+        if code < 0:
+            return f"killed by signal {-code}" + (", out of memory?" if code == -9 else "")
+        said = errors or [line.strip() for line in lines if line.strip()] or [f"exit code {code}"]
+        return said[-1]
