@@ -289,6 +289,7 @@ def test_four_build_outside_of_any_project_at_once(project, tmp_path):
     assert not [path for path in (tmp_path / "out" / "m").iterdir() if path.name.startswith(".")]
 
 
+@pytest.mark.slow
 def test_eight_load_while_two_build(built, popsicle):
     def start(script, *arguments):
         code = textwrap.dedent(script)

@@ -49,6 +49,7 @@ def test_it_learns_and_computing_twice_changes_nothing():
     assert twice[1] < twice[0]
 
 
+@pytest.mark.slow
 def test_trained_loaded_and_applied(project, recipe_path, tmp_path):
     recipe = families.write_recipe(recipe_path, TINY, (32, 32, 64), tmp_path)
     families.round_trip(project, recipe, tmp_path, "voxel_spacing=5")  # its tomograms are smaller than the patch

@@ -804,6 +804,7 @@ def interrupt(url, tmp_path, kills, most):
     return killed
 
 
+@pytest.mark.slow
 def test_killed_at_random_moments(server, tmp_path):
     assert interrupt(server, tmp_path, 5, 20) >= 3
 

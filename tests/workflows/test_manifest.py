@@ -377,6 +377,7 @@ class TestOrigin:
 
 
 class TestCheck:
+    @pytest.mark.slow
     def test_a_flipped_byte_in_any_file_is_named(self, build, project, check):
         build("-r", "TS_1")
         folder = project.folder / "Croissant"
