@@ -35,7 +35,8 @@ def project(folder: Path) -> Path:
     runs = str(sum(SPLITS.values()))
     popsicle("simulate", "phantom", "--out", str(folder), "--runs", runs, "--seed", "0")
     counts = ",".join(f"{name}={count}" for name, count in SPLITS.items())
-    popsicle("split", "-c", str(folder), "--counts", counts, "--seed", "0", "--overwrite")
+    balanced = ["--reference", "*:simulation/0", "--seed", "0"]  # the truth, whatever was predicted since
+    popsicle("split", "-c", str(folder), "--counts", counts, *balanced, "--overwrite")
     return folder
 
 

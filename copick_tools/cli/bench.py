@@ -11,7 +11,7 @@ from copick_tools.cli import options, output
 from copick_tools.cli.base import Command
 
 if TYPE_CHECKING:
-    from copick_tools.workflows.bench import Plan
+    from copick_tools.recipes.study_results import BenchPlan
 
 
 @click.command(cls=Command)
@@ -56,7 +56,7 @@ def bench(
     asked = workflow.Asked(recipes, families, seeds, settings, split, out)
     plan = workflow.plan_bench(open_project(config), asked)
     if dry_run:
-        _show_commands(plan, devices[0])
+        _show(workflow.left(plan, devices[0]), as_json)
         return
     with output.progress("bench") as progress:
         result = workflow.bench(plan, progress, devices)
@@ -72,17 +72,14 @@ def bench(
         click.get_current_context().exit(1)
 
 
-def _show_commands(plan: Plan, device: str) -> None:
+def _show(left: BenchPlan, as_json: bool) -> None:
     """What would be done."""
     import shlex
 
-    for failure in plan.failures:
+    for failure in left.failures:
         output.words(f"{failure.name}, seed {failure.seed} can't be trained: {failure.error}")
-    for job in plan.jobs:
-        left = False
-        for step in job.steps:
-            left = left or not job.finished(step)
-            if left:
-                output.result(shlex.join(["popsicle", *job.command(step, device)]))
-            else:
-                output.note(f"{job.name}, seed {job.seed}: {step} finished already")
+    if as_json:
+        output.document(left)
+        return
+    for command in left.commands:
+        output.result(shlex.join(command))

@@ -74,5 +74,8 @@ def search(
     output.note(f"search: {', '.join(f'{count} {state}' for state, count in counts.items() if count)}")
     if counts["running"]:
         output.note("trials that run in other processes aren't waited for")
+    if result.score is None:
+        output.note("no trial has ended well yet")
+        return
     output.note(f"best: trial {result.best}, {result.score:.4f} {result.metric}")
     output.result(str(result.recipe))

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from copick_tools.errors import FormatError, nearest
 from copick_tools.recipes.base import Strict
@@ -16,6 +17,7 @@ from copick_tools.recipes.load import flat, parse, read_yaml
 from copick_tools.recipes.recipe import Recipe
 
 Values = Mapping[str, Any]
+NEVER = ("task", "reference", "validation_split", "model.family")  # trials that differ in them can't be compared
 
 
 class Number(Strict):
@@ -50,11 +52,26 @@ class Number(Strict):
         steps = 0.0 if self.step is None else (value - self.low) / self.step
         return bool(self.low <= value <= self.high and abs(steps - round(steps)) < 1e-6)
 
+    @property
+    def examples(self) -> tuple[Any, ...]:
+        """The ends, and what lies between where not only whole numbers do."""
+        return (self.low, self.high, *([] if self.whole else [self.low + (self.high - self.low) / math.pi]))
+
 
 class Choice(Strict):
     """One of several values, of any kind that YAML has."""
 
     choices: tuple[Any, ...] = Field(min_length=1)
+
+    @field_validator("choices")
+    @classmethod
+    def _plain(cls, choices: tuple[Any, ...]) -> tuple[Any, ...]:
+        for choice in choices:
+            try:
+                json.dumps(choice, allow_nan=False)
+            except (TypeError, ValueError) as error:
+                raise ValueError(f"{choice!r} is no value of a recipe") from error
+        return choices
 
     def __str__(self) -> str:
         return ", ".join(map(str, self.choices))
@@ -67,6 +84,11 @@ class Choice(Strict):
     def holds(self, value: Any) -> bool:
         """Whether a value may come out of it."""
         return word(value) in self.words
+
+    @property
+    def examples(self) -> tuple[Any, ...]:
+        """All of them."""
+        return self.choices
 
 
 Parameter = Number | Choice
@@ -89,11 +111,22 @@ class FamilySpace:
         """The family's own words."""
         return [name for name in self.parameters if "." not in name]
 
-    def expanded(self, values: Values) -> dict[str, Any]:
-        """Values by keys of a recipe."""
+    def expanded(self, values: Values, recipe: Recipe) -> dict[str, Any]:
+        """Values by keys of a recipe. recipe: says the family's words that aren't among them. Raises FormatError."""
         own = {name: value for name, value in values.items() if name in self.own}
         rest = {name: value for name, value in values.items() if name not in own}
-        return {**rest, **(self.settings(own) if own else {})}
+        if not own:
+            return rest
+        known = {**self.words(recipe), **own}
+        if lacking := [name for name in self.own if name not in known]:
+            raise FormatError(
+                f"the space names {', '.join(own)} without {', '.join(lacking)}, which the recipe doesn't tell",
+                f"name all of {', '.join(self.own)}, or keys of the recipe",
+            )
+        try:
+            return {**rest, **self.settings(known)}
+        except (TypeError, ValueError, ArithmeticError) as error:
+            raise FormatError(f"no settings of the family come from {known}: {error}") from error
 
 
 NONE = FamilySpace({})
@@ -147,6 +180,17 @@ def require_known(names: Mapping[str, Any], recipe: Recipe, family: FamilySpace)
     for name in names:
         if name not in known:
             raise FormatError(f"the space names '{name}', which the recipe doesn't have", nearest(name, known))
+        if name in NEVER:
+            raise FormatError(f"the space names '{name}': trials that differ in it can't be compared", "search each")
+
+
+def require_valid(parameters: Parameters, recipe: Recipe, family: FamilySpace) -> None:
+    """Raise FormatError for values that the recipe can't have. What a family alone knows fails when it is tried."""
+    for name, parameter in parameters.items():
+        for value in parameter.examples:
+            if name not in family.own:
+                varied(recipe, {name: value})
+    family.expanded({name: parameter.examples[0] for name, parameter in parameters.items()}, recipe)
 
 
 def varied(recipe: Recipe, values: Values) -> Recipe:

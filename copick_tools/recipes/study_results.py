@@ -13,17 +13,22 @@ TrialState = Literal["running", "complete", "pruned", "failed"]
 
 
 class SearchRecord(Strict):
-    """search.json: what a search is; the same on every restart. seed: of the sampler."""
+    """search.json: what a search is; the same on every restart. seed: of the sampler. train, validation: runs."""
 
     recipe: dict[str, Any]
     space: dict[str, Any]
     project: str
     metric: str
     seed: int
+    train: list[str] = []
+    validation: list[str] = []
 
 
 class TrialResult(Strict):
-    """One training of a search. score: the best on the validation runs; of a pruned one the last. seconds: from start to end."""
+    """One training of a search. score: the best on the validation runs; of a pruned one the last.
+
+    seconds: at work, all starts together; None while it runs.
+    """
 
     number: int
     state: TrialState
@@ -88,6 +93,14 @@ class StepOutcome(Strict):
     step: str
     status: Literal["done", "skipped", "failed"]
     error: str | None = None
+
+
+class BenchPlan(Strict):
+    """What `bench --dry-run --json` prints. commands: of the steps that are left. failures: what can't be trained."""
+
+    kind: Literal["bench-plan"] = "bench-plan"
+    commands: list[list[str]]
+    failures: list[StepOutcome] = []
 
 
 class Spread(Strict):

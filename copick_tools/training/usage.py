@@ -24,6 +24,7 @@ def measured(path: Path, where: torch.device) -> Iterator[None]:
     """Add what happens meanwhile to the `Usage` in a file, now and then and at the end."""
     over = threading.Event()
     before = read_document(path, Usage, "remove it") or Usage()
+    unknown = before.starts > 0 and before.energy is None  # what an earlier start took
     began, joules = time.perf_counter(), energy(where)
     if where.type == "cuda":
         torch.cuda.reset_peak_memory_stats(where)
@@ -36,7 +37,7 @@ def measured(path: Path, where: torch.device) -> Iterator[None]:
             gpu_memory=_larger(
                 before.gpu_memory, torch.cuda.max_memory_allocated(where) if where.type == "cuda" else 0
             ),
-            energy=None if spent is None or joules is None else (before.energy or 0.0) + spent - joules,
+            energy=None if unknown or spent is None or joules is None else (before.energy or 0.0) + spent - joules,
             device=_name(where),
             starts=before.starts + 1,
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
 import queue
 import threading
@@ -15,7 +16,7 @@ from copick_tools.data.project import Project, write_text
 from copick_tools.errors import PopsicleError, UsageError
 from copick_tools.recipes.load import load_recipe, load_task
 from copick_tools.recipes.recipe import Recipe
-from copick_tools.recipes.study_results import BenchResult, StepOutcome
+from copick_tools.recipes.study_results import BenchPlan, BenchResult, StepOutcome
 from copick_tools.recipes.task import Task
 from copick_tools.reports.study import bench_csv, bench_html, bench_markdown
 from copick_tools.workflows.bench_job import Interrupted, Job
@@ -55,13 +56,15 @@ def plan_bench(project: Project, asked: Asked) -> Plan:
 
     Raises NotFoundError (a recipe, a split), FormatError; UsageError for recipes of several tasks, or twice the same.
     """
+    if any(setting.partition("=")[0] == "train.seed" for setting in asked.settings):
+        raise UsageError("train.seed is what --seeds counts, from 0", "leave -s train.seed away")
     variants = _variants(asked)
     names = [recipe.task for _, recipe, _ in variants]
-    if other := next((name for name in names if name != names[0]), None):
+    task = load_task(names[0])
+    if other := next((name for name in names if name != names[0] and load_task(name) != task), None):
         raise UsageError(
             f"recipes of the tasks {names[0]} and {other} don't fit into one table", "start popsicle bench for each"
         )
-    task = load_task(names[0])
     runs = tuple(sorted(splits.runs(project, asked.split)))
     folder = asked.out or Path("bench") / task.name
     jobs: list[Job] = []
@@ -76,7 +79,10 @@ def plan_bench(project: Project, asked: Asked) -> Plan:
                 text = error.message + (f" ({error.hint})" if error.hint else "")
                 failures.append(StepOutcome(name=name, seed=seed, step="train", status="failed", error=text))
                 continue
-            jobs.append(Job(name, seed, training, project, task, asked.split, runs))
+            typed = (recipe, *(part for setting in more for part in ("-s", setting)))
+            jobs.append(Job(name, seed, training, project, task, asked.split, runs, typed))
+    if seen := sorted({run for job in jobs for run in job.seen}):
+        log.warning("split %s holds runs that are trained or validated on, such as %s", asked.split, seen[0])
     return Plan(task, asked.split, folder, tuple(jobs), tuple(failures))
 
 
@@ -95,6 +101,17 @@ def _variants(asked: Asked) -> list[tuple[str, Recipe, tuple[str, tuple[str, ...
                 )
             found[name] = (recipe, (text, settings))
     return [(name, recipe, given) for name, (recipe, given) in found.items()]
+
+
+def left(plan: Plan, device: str) -> BenchPlan:
+    """What would be done."""
+    commands = []
+    for job in plan.jobs:
+        finished = list(itertools.takewhile(job.finished, job.steps))
+        if finished:
+            log.info("%s, seed %d: %s finished already", job.name, job.seed, ", ".join(finished))
+        commands += [["popsicle", *job.typed(step, device)] for step in job.steps[len(finished) :]]
+    return BenchPlan(commands=commands, failures=list(plan.failures))
 
 
 def bench(plan: Plan, progress: Progress, devices: Sequence[str] = ("auto",)) -> BenchResult:
@@ -140,7 +157,7 @@ class _Runner:
         self.lock = threading.Lock()
         self.total = sum(len(job.steps) for job in self.plan.jobs)
         for failure in self.plan.failures:
-            log.warning("%s, seed %d: %s", failure.name, failure.seed, failure.error)
+            log.error("%s, seed %d: %s", failure.name, failure.seed, failure.error)
         self.progress(0, self.total)
 
     def work(self, device: str) -> None:
@@ -173,6 +190,6 @@ class _Runner:
         with self.lock:
             self.outcomes.append(outcome)
             self.progress(len(self.outcomes), self.total)
-        words = {"done": "done", "skipped": "finished already", "failed": f"failed: {outcome.error}"}
-        level = logging.WARNING if outcome.status == "failed" else logging.INFO
+        words = {"done": "done", "skipped": outcome.error or "finished already", "failed": f"failed: {outcome.error}"}
+        level = logging.ERROR if outcome.status == "failed" else logging.INFO
         log.log(level, "%s, seed %d: %s %s", outcome.name, outcome.seed, outcome.step, words[outcome.status])

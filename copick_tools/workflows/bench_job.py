@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -15,6 +16,7 @@ from copick_tools.data.documents import read_document
 from copick_tools.data.hashing import file_hash, text_hash
 from copick_tools.data.locking import Busy, locked
 from copick_tools.data.project import Project, open_project, write_text
+from copick_tools.data.read import read_picks
 from copick_tools.data.write import has_picks, has_segmentation
 from copick_tools.engines.describe import describe_checkpoint
 from copick_tools.errors import PopsicleError
@@ -23,7 +25,7 @@ from copick_tools.recipes.results import Evaluation, RunsResult
 from copick_tools.recipes.rules import particles
 from copick_tools.recipes.study_results import JobRecord, StepOutcome
 from copick_tools.recipes.task import Task
-from copick_tools.workflows.children import Child
+from copick_tools.workflows.children import Child, wait_for_former
 from copick_tools.workflows.evaluate import Question, evaluate
 from copick_tools.workflows.evaluate_segmentations import SegmentationQuestion, evaluate_segmentations
 from copick_tools.workflows.predict import THRESHOLDS
@@ -39,7 +41,7 @@ class Interrupted(Exception):
 
 @dataclass(frozen=True, eq=False)
 class Job:
-    """training: what to train, and where. runs: to score, those of ``split``."""
+    """training: what to train, and where. runs: to score, those of ``split``. given: recipe and settings as typed."""
 
     name: str
     seed: int
@@ -48,6 +50,7 @@ class Job:
     task: Task
     split: str
     runs: tuple[str, ...]
+    given: tuple[str, ...]
 
     @property
     def folder(self) -> Path:
@@ -93,7 +96,7 @@ class Job:
 
     @property
     def output(self) -> str:
-        """Where predictions go: a session of this checkpoint and these thresholds alone, so that none is ever stale."""
+        """Where predictions go: a session of this checkpoint, these thresholds and this version alone, never stale."""
         user = slug(self.name)
         if self.points:
             return f":{user}/{self._session}"
@@ -104,18 +107,47 @@ class Job:
         if not self.checkpoint.exists():
             return "SESSION"  # not known yet
         learned = self.folder / THRESHOLDS
-        return text_hash(self.weights + (file_hash(learned) if self.calibrates and learned.exists() else ""))[:12]
+        thresholds = file_hash(learned) if self.calibrates and learned.exists() else ""
+        return text_hash(f"{self.weights} {thresholds} {__version__}")[:12]
 
     @property
     def evaluation_key(self) -> str:
         """What the scores are made of."""
-        return f"{self.output} {' '.join(self.runs)} {text_hash(self.task.model_dump_json())} {__version__}"
+        asked = text_hash(f"{self.task.model_dump_json()} {self.reference} {' '.join(self.runs)}")
+        return f"{self.output} {asked} {self._truth} {__version__}"
+
+    @property
+    def reference(self) -> str:
+        """What is scored against."""
+        return self.training.recipe.reference or self.task.reference
+
+    @cached_property
+    def _truth(self) -> str:
+        """Hash of the reference picks; of reference segmentations only the name counts."""
+        if not self.points:
+            return self.reference
+        uri = uris.picks_uri(self.reference)
+        found = {run: read_picks(self.project, run, [uri]) for run in self.runs}
+        return text_hash(
+            repr([(run, name, p.positions.tolist()) for run in found for name, p in sorted(found[run].items())])
+        )
 
     # What is finished -----------------------------------------------------------------------------------------------
 
     def record(self) -> JobRecord:
         """What is known of the steps. Raises FormatError."""
         return read_document(self.folder / "steps.json", JobRecord, "remove it") or JobRecord()
+
+    @property
+    def parameters(self) -> int | None:
+        """Of the network; None where it doesn't tell."""
+        return self.record().parameters or describe_checkpoint(self.checkpoint).parameters
+
+    @property
+    def seen(self) -> list[str]:
+        """Runs that are scored though the network was trained or chosen on them."""
+        known = {*self.training.data.train, *self.training.data.validation}
+        return [run for run in self.runs if run in known]
 
     def note(self, **changes: object) -> None:
         """Remember something of the steps."""
@@ -162,6 +194,11 @@ class Job:
             return [step, *config, *scored, "--out", str(self.folder)]
         return [step, str(self.checkpoint), *config, "-i", tomogram, "-o", self.output, "--split", self.split, *where]
 
+    def typed(self, step: str, device: str) -> list[str]:
+        """The same for somebody who has none of the files that a benchmark run writes."""
+        command = self.command(step, device)
+        return [step, *self.given, *command[2:]] if step == "train" else command
+
     @property
     def scored(self) -> str:
         """The predictions as `evaluate` takes them."""
@@ -184,7 +221,9 @@ class Job:
                 finally:
                     self._lock.unlink(missing_ok=True)
         except Busy:
-            yield self._outcome("all", "failed", "another process is at work on it")
+            yield self._outcome("all", "skipped", "another process is at work on it")
+        except OSError as error:
+            yield self._outcome("all", "failed", f"{type(error).__name__}: {error}")
 
     def _step(self, step: str, device: str, stop: threading.Event) -> StepOutcome:
         if stop.is_set():
@@ -206,6 +245,7 @@ class Job:
         """Raises PopsicleError, Interrupted."""
         if step == "train":
             write_text(self.folder.with_suffix(".yaml"), dump_yaml(self.training.recipe))
+            wait_for_former(self.folder, stop)
             self._run(step, device, stop)
             self.__dict__.pop("weights", None)
             self.note(parameters=describe_checkpoint(self.checkpoint).parameters)
@@ -243,16 +283,19 @@ class Job:
         path = self.folder.parent / "logs" / f"{self.folder.name}-{step}.json"
         if not path.exists() or not path.stat().st_size:
             return {}
-        result = RunsResult.model_validate_json(path.read_bytes())
-        return {run.run: run.seconds for run in result.runs if run.status == "done" and run.seconds is not None}
+        with suppress(ValueError):  # a killed one wrote half of it
+            result = RunsResult.model_validate_json(path.read_bytes())
+            return {run.run: run.seconds for run in result.runs if run.status == "done" and run.seconds is not None}
+        return {}
 
     def _evaluate(self) -> None:
-        reference = self.training.recipe.reference or self.task.reference
         if self.points:
-            asked = Question((uris.picks_uri(self.scored),), (uris.picks_uri(reference),), self.task, split=self.split)
+            asked = Question(
+                (uris.picks_uri(self.scored),), (uris.picks_uri(self.reference),), self.task, split=self.split
+            )
             evaluate(self._as_it_is, self.runs, asked).write(self.folder)
             return
-        sides = uris.segmentation_uri(self.scored), uris.segmentation_uri(reference)
+        sides = uris.segmentation_uri(self.scored), uris.segmentation_uri(self.reference)
         question = SegmentationQuestion(*sides, task=self.task, split=self.split)
         write_scores(evaluate_segmentations(self._as_it_is, self.runs, question), self.folder)
 
@@ -266,17 +309,11 @@ def slug(name: str) -> str:
     return re.sub(r"[^A-Za-z0-9]+", "-", name).strip("-")
 
 
-def scored(jobs: Sequence[Job]) -> list[Job]:
-    """Those whose last step is done."""
-    return [job for job in jobs if is_finished(job.training) and job.finished("evaluate")]
-
-
-def read_scores(job: Job) -> Evaluation:
-    """scores.json of a job."""
+def read_scores(job: Job) -> Evaluation | None:
+    """scores.json of a job; None where not all steps are done. Raises FormatError."""
     from copick_tools.recipes.results import PointsResult, SemanticResult
 
+    if not is_finished(job.training) or not job.finished("evaluate"):
+        return None
     kind = PointsResult if job.points else SemanticResult
-    found = read_document(job.folder / "scores.json", kind, "remove it, and start again")
-    if found is None:
-        raise PopsicleError(f"{job.folder / 'scores.json'} has gone", "start again")
-    return found
+    return read_document(job.folder / "scores.json", kind, "remove it, and start again")

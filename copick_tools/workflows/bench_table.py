@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from typing import cast
@@ -9,6 +10,7 @@ from typing import cast
 import numpy as np
 
 from copick_tools.data.documents import read_document
+from copick_tools.errors import PopsicleError
 from copick_tools.metrics.points import PointScores
 from copick_tools.metrics.seeds import mean_dice_interval, mean_points_interval, ranks
 from copick_tools.recipes.leaderboard import load_leaderboard
@@ -17,9 +19,10 @@ from copick_tools.recipes.results import Evaluation, Interval, PointsResult, Sem
 from copick_tools.recipes.rules import Overrides, point_rule
 from copick_tools.recipes.study_results import BenchResult, BenchRow, Spread, StepOutcome, Usage
 from copick_tools.recipes.task import Task
-from copick_tools.workflows.bench_job import Job, read_scores, scored
+from copick_tools.workflows.bench_job import Job, read_scores
 from copick_tools.workflows.versions import versions
 
+log = logging.getLogger("copick_tools")
 PACKAGES = ("torch", "monai", "nnunetv2", "numpy", "scipy", "copick")
 
 
@@ -27,8 +30,15 @@ def table(task: Task, split: str, jobs: Sequence[Job], steps: Sequence[StepOutco
     """The rows of all recipes, the best first; those without a score at the end."""
     names = list(dict.fromkeys([*(job.name for job in jobs), *(step.name for step in steps)]))
     done: dict[str, dict[Job, Evaluation]] = {name: {} for name in names}
-    for job in scored(jobs):
-        done[job.name][job] = read_scores(job)
+    steps = list(steps)
+    for job in jobs:
+        try:
+            scores = read_scores(job)
+        except PopsicleError as error:
+            steps += _damaged(job, error, steps)
+            continue
+        if scores is not None:
+            done[job.name][job] = scores
     ranking = dict(zip(names, ranks([_numbers(done[name].values()) for name in names])))
     rows = [_row(task, name, done[name], ranking[name], steps, jobs) for name in names]
     rows.sort(key=lambda row: -1.0 if row.score.mean is None else row.score.mean, reverse=True)
@@ -41,10 +51,19 @@ def table(task: Task, split: str, jobs: Sequence[Job], steps: Sequence[StepOutco
         simulated=task.simulated,
         rows=rows,
         paper=_paper(task),
-        notes=_notes(rows),
+        notes=_notes(rows, [job for some in done.values() for job in some]),
         steps=list(steps),
         versions={name: version for name, version in versions(PACKAGES).items() if name != "platform"},
     )
+
+
+def _damaged(job: Job, error: PopsicleError, steps: Sequence[StepOutcome]) -> list[StepOutcome]:
+    """A failure more, where none is known of the job."""
+    if any(step.status == "failed" and (step.name, step.seed) == (job.name, job.seed) for step in steps):
+        return []
+    words = error.message + (f" ({error.hint})" if error.hint else "")
+    log.error("%s, seed %d: %s", job.name, job.seed, words)
+    return [StepOutcome(name=job.name, seed=job.seed, step="evaluate", status="failed", error=words)]
 
 
 def _metric(task: Task) -> str:
@@ -77,7 +96,7 @@ def _row(
         objects={
             entry.name: spread([_object(result, entry.name, key) for result in done.values()]) for entry in task.targets
         },
-        parameters=next((job.record().parameters for job in done), None),
+        parameters=next((job.parameters for job in done), None),
         train=_usage(job for job in done),
         seconds_per_run=statistics.fmean(seconds) if seconds else None,
         budget=_budget(mine[0].training.recipe) if mine else None,
@@ -127,7 +146,7 @@ def _dice(result: SemanticResult) -> np.ndarray:
 
 def _usage(jobs: Iterable[Job]) -> Usage | None:
     """The mean over the trainings; of memory the peak."""
-    found = [used for job in jobs if (used := read_document(job.folder / "usage.json", Usage, "remove it"))]
+    found = [used for job in jobs if (used := _used(job))]
     if not found:
         return None
     joules = [used.energy for used in found if used.energy is not None]
@@ -139,6 +158,14 @@ def _usage(jobs: Iterable[Job]) -> Usage | None:
         device=", ".join(dict.fromkeys(used.device for used in found if used.device)) or None,
         starts=max(used.starts for used in found),
     )
+
+
+def _used(job: Job) -> Usage | None:
+    try:
+        return read_document(job.folder / "usage.json", Usage, "remove it")
+    except PopsicleError as error:
+        log.warning("%s", error.message)
+        return None
 
 
 def _budget(recipe: Recipe) -> str:
@@ -155,8 +182,11 @@ def _paper(task: Task) -> dict[str, dict[str, float]]:
     return {row.name: {"score": row.recomputed, **dict(zip(board.columns, row.values))} for row in board.rows}
 
 
-def _notes(rows: Sequence[BenchRow]) -> list[str]:
+def _notes(rows: Sequence[BenchRow], jobs: Sequence[Job]) -> list[str]:
     found = []
+    if seen := sorted({run for job in jobs for run in job.seen}):
+        more = " …" if len(seen) > 4 else ""
+        found.append(f"Scored on runs that were trained or validated on, too: {', '.join(seen[:4])}{more}.")
     budgets = list(dict.fromkeys(row.budget for row in rows if row.budget))
     if len(budgets) == 1:
         found.append(f"Each training: {budgets[0]}.")

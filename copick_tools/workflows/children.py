@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
+import threading
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+
+from copick_tools.data.locking import Busy, locked
 
 PATIENCE = 30.0  # seconds that a command has to end when it is told to
 
@@ -17,6 +22,24 @@ def require_devices(names: Sequence[str]) -> None:
 
     for name in dict.fromkeys(names):
         pick_device(name)
+
+
+def wait_for_former(folder: Path, stop: threading.Event) -> None:
+    """Wait while a training that outlived the process that began it ends in a folder; no longer than it may take."""
+    over = time.monotonic() + PATIENCE
+    while time.monotonic() < over and not stop.is_set():
+        try:
+            with locked(folder / ".lock", wait=False, make=False):
+                return
+        except FileNotFoundError:
+            return
+        except Busy:
+            stop.wait(0.5)
+
+
+def _safe() -> list[str]:
+    """The option without which Python would import what lies in the current folder, where this process doesn't either."""
+    return [] if {"", os.getcwd()} & set(sys.path) else ["-P"]
 
 
 @dataclass
@@ -33,7 +56,7 @@ class Child:
         result.parent.mkdir(parents=True, exist_ok=True)
         with result.open("wb") as out, log.open("wb") as err:
             process = subprocess.Popen(
-                [sys.executable, "-m", "copick_tools.workflows.leash", *command],
+                [sys.executable, *_safe(), "-m", "copick_tools.workflows.leash", *command],
                 stdin=subprocess.PIPE,
                 stdout=out,
                 stderr=err,
@@ -69,5 +92,6 @@ class Child:
         code = self.process.returncode
         if code < 0:
             return f"killed by signal {-code}" + (", out of memory?" if code == -9 else "")
+        errors = errors or [line for line in lines if line.startswith("run ") and " failed: " in line][:1]
         said = errors or [line.strip() for line in lines if line.strip()] or [f"exit code {code}"]
         return said[-1]

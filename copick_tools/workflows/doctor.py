@@ -21,7 +21,7 @@ NEEDED = {
     "cc3d": "connected-components-3d",
     "mrcfile": "mrcfile",
 }
-EXTRAS = {"nnunet": ("nnunetv2", "nnunetv2")}
+EXTRAS = {"nnunet": ("nnunetv2", "nnunetv2"), "search": ("optuna", "optuna")}
 
 
 def doctor() -> DoctorResult:
@@ -48,9 +48,11 @@ def _version(package: str) -> str:
 
 
 def _extras() -> Iterator[Check]:
-    """Packages of model families that come with an extra."""
+    """Packages of model families and commands that come with an extra."""
     for extra, (module, package) in EXTRAS.items():
-        families = ", ".join(family.name for family in FAMILIES.values() if family.extra == extra)
+        families = (
+            ", ".join(family.name for family in FAMILIES.values() if family.extra == extra) or f"popsicle {extra}"
+        )
         if find_spec(module) is None:
             hint = f'pip install "copick-tools[{extra}]"'
             yield Check(name=package, status="absent", detail=f"needed by {families}", hint=hint)

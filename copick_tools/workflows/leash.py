@@ -11,7 +11,7 @@ import signal
 import threading
 import time
 
-PATIENCE = 10.0  # seconds between the request to end and the end
+PATIENCE = 5.0  # seconds between the request to end and the end
 
 
 def main() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -12,12 +13,23 @@ from pathlib import Path
 from typing import Any
 
 from copick_tools.data.documents import read_document
+from copick_tools.data.locking import locked
 from copick_tools.data.project import Project, write_text
 from copick_tools.engines import registry
+from copick_tools.engines.bridge.folder import WORKSPACE, remove
 from copick_tools.errors import PopsicleError, UsageError
 from copick_tools.recipes.load import dump_yaml, flat, load_recipe, load_task
 from copick_tools.recipes.recipe import Recipe
-from copick_tools.recipes.space import Choice, FamilySpace, Parameter, common, read_space, require_known, varied
+from copick_tools.recipes.space import (
+    Choice,
+    FamilySpace,
+    Parameter,
+    common,
+    read_space,
+    require_known,
+    require_valid,
+    varied,
+)
 from copick_tools.recipes.study_results import SearchRecord, SearchResult
 from copick_tools.recipes.task import Task
 from copick_tools.workflows.children import require_devices
@@ -28,7 +40,7 @@ from copick_tools.workflows.train import plan_training
 
 log = logging.getLogger("copick_tools")
 Progress = Callable[[int, int], None]
-HOPELESS = 3  # trials that failed while none did better: then it is no accident
+HOPELESS = 3  # trials that failed while none had a score: then it is no accident
 
 
 @dataclass(frozen=True)
@@ -66,9 +78,12 @@ def plan_search(
     family = registry.space(recipe.family)
     parameters = read_space(space) if space else {**common(recipe), **family.parameters}
     require_known(parameters, recipe, family)
+    require_valid(parameters, recipe, family)
+    free = _free(parameters, family, settings, recipe)
     if space is None:
-        parameters = _free(parameters, family, settings, recipe)
-        parameters = _fitting(parameters, recipe, _largest(project, recipe, training.data.train))
+        parameters = _fitting(free, recipe, _largest(project, recipe, training.data.train))
+    elif twice := [name for name in parameters if name not in free]:
+        raise UsageError(f"{', '.join(twice)}: set by -s and searched by {space}", "leave one of the two away")
     if not parameters:
         raise UsageError("nothing is left to search", "set fewer keys with -s, or give a --space")
     folder = out or Path("searches").joinpath(*training.folder.parts[1:])
@@ -78,6 +93,8 @@ def plan_search(
         project=str(project.config),
         metric=f"{_metric(task)} on split {recipe.validation_split}",
         seed=recipe.train.seed,
+        train=training.data.train,
+        validation=training.data.validation,
     )
     command = [recipe_name, "-c", str(project.config), *(part for text in settings for part in ("-s", text))]
     command += [*(["--space", str(space)] if space else []), "--out", str(folder)]
@@ -93,28 +110,28 @@ def _free(
     parameters: Mapping[str, Parameter], family: FamilySpace, settings: Sequence[str], recipe: Recipe
 ) -> dict[str, Parameter]:
     """Without what the user has set, be it by a family's word."""
-    fixed = {setting.partition("=")[0] for setting in settings}
-    first = {name: _any(parameter) for name, parameter in parameters.items() if name in family.own}
-    touched = set(family.settings(first)) if first else set()
-    own = set(family.own) if touched & fixed else set()
-    known = set(flat(recipe.model_dump(mode="json")))
+    fixed = [setting.partition("=")[0].removesuffix(".preset") for setting in settings]  # a preset sets several
+    first = {name: parameter.examples[0] for name, parameter in parameters.items() if name in family.own}
+    own = family.own if any(_is_in(key, fixed) for key in family.expanded(first, recipe)) else []
+    known = {*flat(recipe.model_dump(mode="json")), *family.own}
     return {
         name: parameter
         for name, parameter in parameters.items()
-        if name not in fixed | own and (name in known or name in family.own)
+        if name in known and name not in own and not _is_in(name, fixed)
     }
 
 
-def _any(parameter: Parameter) -> Any:
-    return parameter.choices[0] if isinstance(parameter, Choice) else parameter.low
+def _is_in(key: str, parents: Sequence[str]) -> bool:
+    """Whether a key is one of these, or lies below one."""
+    return any(key == parent or key.startswith(f"{parent}.") for parent in parents)
 
 
 def _largest(project: Project, recipe: Recipe, runs: Sequence[str]) -> list[int]:
-    """The longest side of the training tomograms along each axis, zyx in the network's voxels."""
+    """Sides of the largest training tomogram, zyx in the network's voxels."""
     from copick_tools.training.data import TrainingData
 
     data = TrainingData.resolve(project, recipe)
-    return [max(sides) for sides in zip(*(data.shape(run) for run in runs))]
+    return list(max((data.shape(run) for run in runs), key=math.prod))
 
 
 def _fitting(parameters: Mapping[str, Parameter], recipe: Recipe, largest: Sequence[int]) -> dict[str, Parameter]:
@@ -152,8 +169,9 @@ def search(
     """
     require_devices(devices)
     folder = plan.folder
-    _require_same(plan)
-    write_text(folder / "search.json", plan.record.model_dump_json(indent=2) + "\n")
+    with locked(folder / "lock"):
+        _require_same(plan)
+        write_text(folder / "search.json", plan.record.model_dump_json(indent=2) + "\n")
     study = Study(folder, plan.parameters, plan.record.seed, warm_up=plan.training.recipe.train.epochs // 3)
     study.open(_start(plan))
     worker = _Worker(plan, study, trials, progress, tuple(options))
@@ -167,9 +185,10 @@ def search(
             finally:
                 worker.stop.set()
     finally:
-        result = conclude(plan, study)
-    if result.best is None:
-        raise PopsicleError("no trial has ended well yet", f"see {folder / 'trials'}")
+        with locked(folder / "lock"):  # so that none writes what is older than what another wrote
+            result = conclude(plan, study)
+    if result.best is None and all(trial.state != "running" for trial in result.trials):
+        raise PopsicleError("no trial has ended well", f"see {folder / 'trials'}")
     return result
 
 
@@ -213,14 +232,19 @@ class _Worker:
         values = self.study.values(trial)
         log.info("trial %d: %s", trial.number, ", ".join(f"{name}={value}" for name, value in values.items()))
         try:
-            recipe = registry.resolved(varied(plan.training.recipe, plan.family.expanded(values)))
+            base = plan.training.recipe
+            recipe = registry.resolved(varied(base, plan.family.expanded(values, base)))
             outcome = run_trial(trial, recipe, plan.folder / "trials", options, self.stop)
         except PopsicleError as error:
             outcome = Outcome(None, error=error.message)
+        except Interrupted:
+            self.study.leave(trial.number)
+            raise
         if outcome.score is None:
             self.study.fail(trial.number, outcome.error or "unknown")
         else:
             self.study.complete(trial.number, outcome.score, pruned=outcome.pruned)
+        remove(plan.folder / "trials" / f"{trial.number:04d}" / WORKSPACE)  # an ended one won't need it
         self.report(trial.number, outcome)
         self._require_hope()
 
@@ -240,9 +264,8 @@ class _Worker:
         log.info("trial %d: %s%s", number, words, known)
 
     def _require_hope(self) -> None:
-        results = self.study.results()
-        failed = [result for result in results if result.state == "failed"]
-        if len(failed) >= HOPELESS and all(result.state in ("failed", "running") for result in results):
+        failed = [result for result in self.study.results() if result.state == "failed"]
+        if len(failed) >= HOPELESS and not self.study.promising():
             raise PopsicleError(
                 f"the first {len(failed)} trials failed, the last one: {failed[-1].error}",
                 f"see {self.plan.folder / 'trials' / f'{failed[-1].number:04d}.log'}",

@@ -12,10 +12,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from copick_tools.data.documents import read_document
 from copick_tools.data.locking import Busy, locked
 from copick_tools.engines.registry import MissingExtra
+from copick_tools.errors import FormatError, PopsicleError
 from copick_tools.recipes.space import Choice, Number, Parameter, Parameters, Values, word
-from copick_tools.recipes.study_results import TrialResult, TrialState
+from copick_tools.recipes.study_results import TrialResult, TrialState, Usage
 
 if TYPE_CHECKING:
     import optuna
@@ -24,7 +26,7 @@ NAME = "popsicle"
 BEAT = 10.0  # seconds between two signs of life
 STALE = 90.0  # seconds without one, after which a trial of another machine is up for taking
 STARTUP, CANDIDATES = 10, 24  # of TPE and the median pruner, as Octopi has them
-DEATHS = 3  # of the process that is at work on a trial; then the trial has failed
+DEATHS = 3  # of processes at work on a trial, without a checkpoint between them; then the trial has failed
 IMPORTANT = 5  # complete trials, below which importances would be noise
 
 
@@ -49,25 +51,33 @@ class Study:
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def open(self, start: Values) -> None:
-        """Open the journal. start: values of the first trial, for a new one."""
-        import optuna
-        from optuna.storages import JournalStorage
-        from optuna.storages.journal import JournalFileBackend
-
-        path = self.folder / "journal.log"
+        """Open the journal. start: values of the first trial, for a new one. Raises FormatError."""
+        path = self.folder.absolute() / "journal.log"  # a lock that was left is told by what it links to
         with locked(self.folder / "lock"):
             _mend(path)
-            self.study: optuna.Study = optuna.create_study(
-                storage=JournalStorage(JournalFileBackend(str(path))),
-                study_name=NAME,
-                direction="maximize",
-                load_if_exists=True,
-                pruner=optuna.pruners.MedianPruner(STARTUP, self.warm_up),
-            )
+            try:
+                self.study = self._study(path)
+            except (ValueError, KeyError) as error:
+                raise FormatError(
+                    f"{path} is damaged: {error}", "remove what is no JSON, or choose another --out"
+                ) from error
             if not self.study.get_trials(deepcopy=False):
                 known = {name: value for name, value in start.items() if name in self.parameters}
                 kept = {name: value for name, value in known.items() if self.parameters[name].holds(value)}
                 self.study.enqueue_trial({name: _simple(self.parameters[name], v) for name, v in kept.items()})
+
+    def _study(self, path: Path) -> optuna.Study:
+        import optuna
+        from optuna.storages import JournalStorage
+        from optuna.storages.journal import JournalFileBackend
+
+        return optuna.create_study(
+            storage=JournalStorage(JournalFileBackend(str(path))),
+            study_name=NAME,
+            direction="maximize",
+            load_if_exists=True,
+            pruner=optuna.pruners.MedianPruner(STARTUP, self.warm_up),
+        )
 
     def next(self, most: int, mine: ExitStack) -> optuna.Trial | None:
         """A trial to work on: one that somebody died over, else a new one; None where there are ``most`` already.
@@ -80,9 +90,8 @@ class Study:
             running = self.study.get_trials(deepcopy=False, states=(optuna.trial.TrialState.RUNNING,))
             for frozen in running:
                 if frozen.number not in self._mine and self._claim(frozen.number, mine):
-                    deaths = frozen.user_attrs.get("deaths", 0) + 1
                     trial = optuna.trial.Trial(self.study, frozen._trial_id)
-                    trial.set_user_attr("deaths", deaths)
+                    deaths = self._died(trial)
                     if deaths < DEATHS:
                         return trial
                     self.fail(frozen.number, f"the process at work on it died {deaths} times")
@@ -99,6 +108,31 @@ class Study:
             trial = self.study.ask({name: _distribution(p) for name, p in self.parameters.items()})
             self._claim(trial.number, mine)
             return trial
+
+    def _died(self, trial: optuna.Trial) -> int:
+        """How often the process at work on it died, this time included, since it last got on."""
+        checkpoint = self.folder / "trials" / f"{trial.number:04d}" / "last.ckpt"
+        reached = checkpoint.stat().st_mtime if checkpoint.exists() else 0.0
+        known = trial.user_attrs
+        left = known.get("left", False)
+        deaths = (known.get("deaths", 0) if known.get("reached") == reached else 0) + (not left)
+        for name, value in {"deaths": deaths, "reached": reached, "left": False}.items():
+            trial.set_user_attr(name, value)
+        return deaths
+
+    def leave(self, number: int) -> None:
+        """A trial is interrupted: that it is left isn't its fault."""
+        self._trial(number).set_user_attr("left", True)
+
+    def promising(self) -> bool:
+        """Whether some trial has a score, and hasn't failed."""
+        trials = self.study.get_trials(deepcopy=False)
+        return any(t.state.name != "FAIL" and (t.value is not None or t.intermediate_values) for t in trials)
+
+    def _trial(self, number: int) -> optuna.Trial:
+        import optuna
+
+        return optuna.trial.Trial(self.study, self.study.get_trials(deepcopy=False)[number]._trial_id)
 
     def values(self, trial: optuna.Trial | optuna.trial.FrozenTrial) -> dict[str, Any]:
         """What a trial tries, by name."""
@@ -118,8 +152,7 @@ class Study:
         """A trial can't be trained."""
         import optuna
 
-        frozen = self.study.get_trials(deepcopy=False)[number]
-        optuna.trial.Trial(self.study, frozen._trial_id).set_user_attr("error", why)
+        self._trial(number).set_user_attr("error", why)
         self.study.tell(number, state=optuna.trial.TrialState.FAIL)
 
     def results(self) -> list[TrialResult]:
@@ -135,13 +168,23 @@ class Study:
                 number=trial.number,
                 state=states[trial.state.name],
                 score=trial.value,
-                seconds=trial.duration.total_seconds() if trial.duration else None,
+                seconds=self._seconds(trial),
                 values=self.values(trial),
                 error=trial.user_attrs.get("error"),
             )
             for trial in self.study.get_trials()
             if trial.state.name in states
         ]
+
+    def _seconds(self, trial: optuna.trial.FrozenTrial) -> float | None:
+        """At work, as the training wrote down; else from begin to end."""
+        if trial.duration is None:
+            return None
+        with suppress(PopsicleError):
+            path = self.folder / "trials" / f"{trial.number:04d}" / "usage.json"
+            if used := read_document(path, Usage, "remove it"):
+                return used.seconds
+        return trial.duration.total_seconds()
 
     def importances(self) -> dict[str, float] | None:
         """How much of the spread of the scores comes from each name (fANOVA, Hutter et al. 2014); None for too few trials."""

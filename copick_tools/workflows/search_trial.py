@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from copick_tools.data.project import write_text
 from copick_tools.recipes.load import dump_yaml
 from copick_tools.recipes.recipe import Recipe
-from copick_tools.workflows.children import Child
+from copick_tools.workflows.children import Child, wait_for_former
 
 if TYPE_CHECKING:
     import optuna
@@ -43,27 +43,34 @@ def run_trial(
     out = folder / f"{trial.number:04d}"
     source = out.with_suffix(".yaml")
     write_text(source, dump_yaml(recipe))
+    wait_for_former(out, stop)
     command = ["train", str(source), "--out", str(out), "--resume", *options]
     child = Child.start(command, out.with_suffix(".out"), out.with_suffix(".log"))
-    told = set(trial.study.get_trials(deepcopy=False)[trial.number].intermediate_values)
+    told = dict(trial.study.get_trials(deepcopy=False)[trial.number].intermediate_values)
     try:
         while (code := child.wait(LOOK)) is None:
             if stop.is_set():
                 raise Interrupted
-            for epoch, score in _validations(out):
-                if epoch not in told:
-                    told.add(epoch)
-                    trial.report(score, epoch)
+            _report(trial, out, told)
             if told and trial.should_prune():
-                return Outcome(dict(_validations(out))[max(told)], pruned=True)
+                return Outcome(told[max(told)], pruned=True)
     finally:
         child.end()
     if stop.is_set() and code:
         raise Interrupted
+    _report(trial, out, told)
     scores = [score for _, score in _validations(out)]
     if code or not scores:
         return Outcome(None, error=child.why())
     return Outcome(max(scores))
+
+
+def _report(trial: optuna.Trial, folder: Path, told: dict[int, float]) -> None:
+    """Tell the study of validations that it doesn't know. told: what it knows, by epoch."""
+    for epoch, score in _validations(folder):
+        if epoch not in told:
+            told[epoch] = score
+            trial.report(score, epoch)
 
 
 def _validations(folder: Path) -> list[tuple[int, float]]:

@@ -18,8 +18,8 @@ from copick_tools.errors import NotFoundError, UsageError
 from copick_tools.recipes.results import PointsResult
 from copick_tools.recipes.study_results import BenchResult, Usage
 from copick_tools.types import Points
-from copick_tools.workflows import bench_job
-from copick_tools.workflows.bench import Asked, bench, plan_bench
+from copick_tools.workflows import bench_job, bench_table
+from copick_tools.workflows.bench import Asked, bench, left, plan_bench
 from copick_tools.workflows.bench_job import Job
 from copick_tools.workflows.bench_table import spread
 
@@ -109,6 +109,12 @@ class TestSteps:
         assert json.loads((job.folder / "scores.json").read_text())["input"] == [job.scored]
         assert outputs == set(project.run_names)
 
+    def test_another_truth_is_scored_again(self, project, recipe_path, tmp_path, played):
+        bench(planned(project, recipe_path, tmp_path, "octopi"), quiet)
+        write_picks(project, "TS_3", uris.PicksUri("ribosome", "truth", "0"), Points.at([[110.0, 100, 100]]))
+        again = bench(planned(project, recipe_path, tmp_path, "octopi"), quiet)
+        assert [step.status for step in again.steps] == ["skipped", "skipped", "skipped", "done"]
+
     def test_another_recipe_in_the_folder_is_an_error(self, project, recipe_path, tmp_path, played):
         bench(planned(project, recipe_path, tmp_path, "octopi"), quiet)
         changed = planned(project, recipe_path, tmp_path, "octopi", settings=("train.patch=[16,16,16]",))
@@ -119,7 +125,7 @@ class TestSteps:
         (job,) = plan.jobs
         with bench_job.locked(job._lock):
             (outcome,) = bench(plan, quiet).steps
-        assert (outcome.status, outcome.error) == ("failed", "another process is at work on it")
+        assert (outcome.status, outcome.error) == ("skipped", "another process is at work on it")
 
     def test_several_devices(self, project, recipe_path, tmp_path, played):
         seen, _ = played
@@ -127,6 +133,36 @@ class TestSteps:
         result = bench(plan, quiet, devices=("cpu", "cpu", "cpu"))
         assert len(set(seen)) == len(seen) == 18
         assert [row.seeds for row in result.rows] == [[0, 1, 2]] * 2
+
+    def test_damage_of_one_costs_no_other(self, project, recipe_path, tmp_path, played):
+        plan = planned(project, recipe_path, tmp_path, "octopi", "deepfinder", seeds=2)
+        bench(plan, quiet)
+        first, second, third, _ = (job.folder for job in plan.jobs)
+        (first / "steps.json").write_text("{")
+        (second / "scores.json").write_text("{}")
+        (third / "usage.json").write_text("{")
+        result = bench(planned(project, recipe_path, tmp_path, "octopi", "deepfinder", seeds=2), quiet)
+        rows = {row.name: row for row in result.rows}
+        assert (rows["octopi-tiny"].seeds, rows["deepfinder-tiny"].seeds) == ([], [0, 1])
+        assert ["steps.json" in rows["octopi-tiny"].errors[0], "scores.json" in rows["octopi-tiny"].errors[1]] == [
+            True
+        ] * 2
+        assert rows["deepfinder-tiny"].train.seconds == 11.0
+        assert [step.status for step in result.steps].count("failed") == 2
+
+    def test_a_folder_that_cannot_be_costs_no_other(self, project, recipe_path, tmp_path, played):
+        plan = planned(project, recipe_path, tmp_path, "octopi", "deepfinder")
+        plan.folder.mkdir()
+        (plan.folder / "octopi-tiny").touch()
+        rows = {row.name: row for row in bench(plan, quiet).rows}
+        assert "octopi-tiny" in rows["octopi-tiny"].errors[0]
+        assert rows["deepfinder-tiny"].score.mean is not None
+
+    def test_the_size_of_a_network_is_found_again(self, project, recipe_path, tmp_path, played):
+        plan = planned(project, recipe_path, tmp_path, "octopi")
+        bench(plan, quiet)
+        plan.jobs[0].note(parameters=None)  # as where the process died before it noted it
+        assert bench(plan, quiet).rows[0].parameters == 1234
 
     def test_interrupted_it_begins_nothing_else(self, project, recipe_path, tmp_path, played):
         (job,) = planned(project, recipe_path, tmp_path, "octopi").jobs
@@ -147,6 +183,26 @@ class TestPlan:
                 name, found, rest = popsicle.resolve_command(context, command)
                 assert name == step
                 found.make_context(name, rest)
+
+    def test_what_is_left(self, project, recipe_path, tmp_path, played):
+        found = left(planned(project, recipe_path, tmp_path, "octopi", "nope"), "cpu")
+        assert found.commands[0][:3] == ["popsicle", "train", str(recipe_path)]  # which is there, as seed-0.yaml isn't
+        assert "train.seed=0" in found.commands[0]
+        assert [command[1] for command in found.commands] == ["train", "calibrate", "localize", "evaluate"]
+        assert [failure.name for failure in found.failures] == ["nope-tiny"]
+        bench(planned(project, recipe_path, tmp_path, "octopi"), quiet)
+        assert left(planned(project, recipe_path, tmp_path, "octopi"), "cpu").commands == []
+
+    def test_seeds_are_counted(self, project, recipe_path, tmp_path):
+        with pytest.raises(UsageError, match="--seeds"):
+            planned(project, recipe_path, tmp_path, settings=("train.seed=7",))
+
+    def test_runs_that_were_trained_on_are_told(self, project, recipe_path, tmp_path, caplog):
+        asked = Asked((str(recipe_path),), split="val", out=tmp_path / "bench")
+        plan = plan_bench(project, asked)
+        assert plan.jobs[0].seen == ["TS_2"]
+        assert "validated on" in bench_table._notes([], plan.jobs)[0]
+        assert planned(project, recipe_path, tmp_path).jobs[0].seen == []
 
     def test_recipes_of_one_task(self, project, recipe_path):
         with pytest.raises(UsageError, match="one table"):

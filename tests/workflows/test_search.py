@@ -7,6 +7,8 @@ import sys
 import threading
 import time
 from contextlib import ExitStack
+from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -16,12 +18,12 @@ from copick_tools.data.locking import locked
 from copick_tools.errors import FormatError, PopsicleError, UsageError
 from copick_tools.recipes.load import load_recipe, read_yaml
 from copick_tools.recipes.space import Choice, Number
-from copick_tools.recipes.study_results import SearchResult
+from copick_tools.recipes.study_results import SearchResult, Usage
 from copick_tools.workflows import search_trial
-from copick_tools.workflows.children import Child
+from copick_tools.workflows.children import Child, wait_for_former
 from copick_tools.workflows.search import plan_search, search
 from copick_tools.workflows.search_study import DEATHS, STALE, Study
-from copick_tools.workflows.search_trial import Interrupted, run_trial
+from copick_tools.workflows.search_trial import Interrupted, Outcome, run_trial
 
 SPACE = {"optimizer.lr": Number(low=1e-3, high=1e-2, log=True), "patch": Choice(choices=([8, 8], [16, 16]))}
 
@@ -105,6 +107,58 @@ class TestStudy:
             assert begun(study, most=1).number == 0
         assert begun(study, most=1) is None
         assert "died" in study.results()[0].error
+
+    def test_an_interrupted_trial_did_not_die(self, tmp_path, study):
+        begun(study)
+        for _ in range(DEATHS + 1):
+            study.leave(0)
+            trial = begun(opened(tmp_path), most=1)
+            assert (trial.number, trial.user_attrs["deaths"]) == (0, 0)
+
+    def test_a_trial_that_gets_on_lives(self, tmp_path, study):
+        begun(study)
+        checkpoint = tmp_path / "trials" / "0000" / "last.ckpt"
+        checkpoint.parent.mkdir()
+        for hour in range(DEATHS + 1):
+            checkpoint.touch()
+            os.utime(checkpoint, (hour, hour))
+            assert begun(study, most=1).user_attrs["deaths"] == 1
+        begun(study, most=1)
+        assert begun(study, most=1) is None
+
+    def test_a_lock_that_was_left_is_taken(self, tmp_path, monkeypatch):
+        from optuna.storages.journal import JournalFileSymlinkLock
+
+        monkeypatch.setattr(JournalFileSymlinkLock.__init__, "__defaults__", (3,))  # seconds, not half a minute
+        monkeypatch.chdir(tmp_path)
+        study = opened(Path("relative"))
+        study.study._storage._backend._lock.acquire()  # as a killed process
+        again = []
+        thread = threading.Thread(target=lambda: again.append(opened(Path("relative"))), daemon=True)
+        thread.start()
+        thread.join(20)
+        assert again
+
+    def test_a_damaged_journal(self, tmp_path, study):
+        journal = tmp_path / "journal.log"
+        journal.write_text(journal.read_text() + "half of this\n" + journal.read_text())
+        with pytest.raises(FormatError, match=r"journal\.log is damaged"):
+            opened(tmp_path)
+
+    def test_seconds_are_those_at_work(self, tmp_path, study):
+        study.complete(begun(study).number, 0.5)
+        assert study.results()[0].seconds < 60
+        folder = tmp_path / "trials" / "0000"
+        folder.mkdir()
+        (folder / "usage.json").write_text(Usage(seconds=3600).model_dump_json())
+        assert study.results()[0].seconds == 3600
+
+    def test_promising(self, study):
+        assert not study.promising()
+        study.fail(begun(study).number, "no memory")
+        assert not study.promising()
+        begun(study).report(0.1, 1)
+        assert study.promising()
 
     def test_another_machine_is_believed_as_long_as_it_lives(self, tmp_path, study):
         claim = tmp_path / "trials" / "0000.claim"
@@ -196,7 +250,9 @@ class TestTrial:
 
     def test_best_validation_counts(self, study, tmp_path, trained):
         trained([0.1, 0.4, "", 0.3])
-        assert self.run(study, tmp_path)[1].score == 0.4
+        trial, outcome = self.run(study, tmp_path)
+        assert outcome.score == 0.4
+        assert study.study.get_trials()[trial.number].intermediate_values == {0: 0.1, 1: 0.4, 3: 0.3}
 
     def test_why_it_failed(self, study, tmp_path, trained):
         trained([0.1], code=1)
@@ -217,6 +273,32 @@ class TestTrial:
         assert time.perf_counter() - began < 7
         assert study.study.get_trials()[trial.number].intermediate_values
 
+    def test_pruned_for_what_is_to_be_logged_again(self, study, tmp_path, trained):
+        for _number in range(10):
+            trial = begun(study)
+            trial.report(0.5, 3)
+            study.complete(trial.number, 0.5)
+        begun(study).report(0.1, 3)  # by a process that died before its training wrote a checkpoint
+        trained([0.2], pause=60)
+        assert self.run(study, tmp_path)[1] == Outcome(0.1, pruned=True)
+
+    def test_what_the_former_process_left_ends_first(self, tmp_path):
+        held, stop = threading.Event(), threading.Event()
+
+        def hold():
+            with locked(tmp_path / ".lock"):
+                held.set()
+                time.sleep(0.7)
+
+        thread = threading.Thread(target=hold)
+        thread.start()
+        held.wait()
+        began = time.perf_counter()
+        wait_for_former(tmp_path, stop)
+        assert time.perf_counter() - began > 0.4
+        wait_for_former(tmp_path / "nothing", stop)
+        thread.join()
+
     def test_interrupted(self, study, tmp_path, trained):
         trained([0.1], pause=60)
         stop = threading.Event()
@@ -234,6 +316,10 @@ class TestPlan:
         ).parameters
         assert not {"optimizer.lr", "num_layers", "hidden_layers", "base_channel"} & set(some)
         assert "model.dropout" in some
+        none = plan_search(shared_project, str(recipe_path), ("model.preset=tiny",), out=tmp_path).parameters
+        assert not {"model.dropout", "num_layers"} & set(none)
+        none = plan_search(shared_project, str(recipe_path), ("optimizer={lr: 0.1}",), out=tmp_path).parameters
+        assert not {"optimizer.lr", "optimizer.weight_decay"} & set(none)
 
     def test_patches_fit_the_tomograms(self, shared_project, recipe_path, tmp_path):
         patches = plan_search(shared_project, str(recipe_path), out=tmp_path).parameters["train.patch"].choices
@@ -250,6 +336,8 @@ class TestPlan:
             plan_search(shared_project, str(recipe_path), space=space)
         space.write_text("optimizer.lr: {low: 0.1, high: 0.2}")
         assert list(plan_search(shared_project, str(recipe_path), space=space).parameters) == ["optimizer.lr"]
+        with pytest.raises(UsageError, match=r"optimizer\.lr: set by -s and searched"):
+            plan_search(shared_project, str(recipe_path), ("optimizer.lr=0.3",), space)
 
     def test_another_search_in_the_folder(self, shared_project, recipe_path, tmp_path, monkeypatch):
         plan = plan_search(shared_project, str(recipe_path), out=tmp_path)
@@ -257,6 +345,9 @@ class TestPlan:
         other = plan_search(shared_project, str(recipe_path), ("train.epochs=9",), out=tmp_path)
         with pytest.raises(PopsicleError, match=r"another search \(recipe\.train\.epochs\)"):
             search(other, lambda done, total: None, trials=1)
+        elsewhere = replace(plan, record=plan.record.model_copy(update={"validation": ["TS_9"]}))
+        with pytest.raises(PopsicleError, match=r"another search \(validation\)"):
+            search(elsewhere, lambda done, total: None, trials=1)
         (tmp_path / "search.json").write_text("{")
         with pytest.raises(FormatError, match="search.json"):
             search(plan, lambda done, total: None, trials=1)
@@ -289,6 +380,33 @@ def test_a_command_ends_with_its_parent(tmp_path):
     child.end()
     assert time.perf_counter() - began < 20
     assert child.process.returncode == 1
+
+
+@pytest.mark.parametrize(
+    ("said", "why"),
+    [
+        ("words\nError: no memory\nHint: buy some\n", "no memory"),
+        (
+            "run a failed: no space\nrun b failed: no room\nlocalize: 0 done, 0 skipped, 2 failed\n",
+            "run a failed: no space",
+        ),
+        ("Traceback\n\nKeyError: 'a'\n", "KeyError: 'a'"),
+        ("", "exit code 1"),
+    ],
+)
+def test_why_a_command_failed(tmp_path, said, why):
+    (tmp_path / "log").write_text(said)
+    process = subprocess.Popen([sys.executable, "-c", "raise SystemExit(1)"], stdin=subprocess.DEVNULL)
+    process.wait()
+    assert Child(process, tmp_path / "out", tmp_path / "log").why() == why
+
+
+def test_a_command_imports_nothing_from_the_current_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "queue.py").write_text("raise SystemExit('mine')")
+    child = Child.start(["tasks", "ls"], tmp_path / "out", tmp_path / "log")
+    assert child.wait(60) == 0
+    assert "phantom" in child.result.read_text()
 
 
 @pytest.mark.slow
