@@ -63,6 +63,8 @@ class Block:
 BLOCKS = (
     Block("benchmarks/localize.py", peers=("octopi", "copick-utils")),
     Block("benchmarks/large_volume.py"),
+    Block("benchmarks/semantic_instances.py"),
+    Block("benchmarks/semantic_instances.py --large"),
     Block("benchmarks/inference.py"),
     Block("benchmarks/inference.py --device cuda", gpu=True),
     Block("benchmarks/calibration.py"),
@@ -76,11 +78,15 @@ BLOCKS = (
     Block(f"benchmarks/tomogram.py {TRAINED}", name="benchmarks/tomogram.py", files=(TRAINED,)),
     Block("benchmarks/score.py", peers=("octopi",)),
     Block("benchmarks/dice.py"),
+    Block("benchmarks/instance_metrics.py", peers=("stardist", "elf")),
     Block("benchmarks/evaluate.py"),
     Block("benchmarks/fetch.py"),
     Block("benchmarks/fetch.py --runs 3 --repeats 1"),
     Block("benchmarks/fetch_many.py"),
-    Block("benchmarks/results.py", name="results"),
+    Block(
+        "benchmarks/results.py --family octopi --family deepfinder --family nnunet --family nnunet-resenc",
+        name="results",
+    ),
 )
 
 

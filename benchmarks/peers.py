@@ -38,6 +38,8 @@ class Peer:
 PEERS = {
     "octopi": Peer(("torch", "octopi==1.7.0"), "octopi.extract.localize", HERE / "constraints-octopi.txt"),
     "copick-utils": Peer(("copick-utils==1.10.2",), "copick_utils.converters.picks_from_segmentation"),
+    "stardist": Peer(("stardist==0.9.2",), "stardist.matching"),
+    "elf": Peer(("python-elf==0.9.2",), "elf.evaluation"),
 }
 
 

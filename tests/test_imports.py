@@ -38,6 +38,8 @@ def test_each_command_module_is_light(name):
     [
         "evaluate",
         "evaluate_segmentations",
+        "evaluate_instances",
+        "consensus",
         "score",
         "submit",
         "pick",
@@ -47,6 +49,8 @@ def test_each_command_module_is_light(name):
         "importing",
         "manifest",
         "split",
+        "semantic_instances",
+        "review",
     ],
 )
 def test_torch_free_verbs(verb):

@@ -13,12 +13,16 @@ from copick_tools.errors import UsageError
 
 if TYPE_CHECKING:
     from copick_tools.data.project import Project
+    from copick_tools.recipes.results import Evaluation
     from copick_tools.recipes.task import Task
     from copick_tools.workflows.evaluate import Question
+    from copick_tools.workflows.evaluate_instances import InstanceQuestion
     from copick_tools.workflows.evaluate_segmentations import SegmentationQuestion
 
 POINTS = ("rule", "beta", "distance", "distance_multiplier")
 SEMANTIC = ("absent", "tolerance", "resample", "surface", "centerline")
+INSTANCES = ("resample", "network")
+KINDS = {"picks": POINTS, "segmentations": SEMANTIC, "instances": INSTANCES}
 
 
 @click.command(cls=Command)
@@ -30,7 +34,7 @@ SEMANTIC = ("absent", "tolerance", "resample", "surface", "centerline")
     multiple=True,
     required=True,
     metavar="URI",
-    help='Picks ("*:unet/1") or a segmentation.',
+    help='Picks ("*:unet/1") or a segmentation; of instances with ?instance=true or ?panoptic=true.',
 )
 @click.option("--reference", multiple=True, metavar="URI", help='For example "*:simulation/0". [default: the task\'s]')
 @click.option("--baseline", multiple=True, metavar="URI", help="A second prediction to compare with, run by run.")
@@ -53,6 +57,9 @@ SEMANTIC = ("absent", "tolerance", "resample", "surface", "centerline")
 )
 @click.option("--surface", multiple=True, metavar="OBJECT", help="Segmentations: surface Dice of this one, too.")
 @click.option("--centerline", multiple=True, metavar="OBJECT", help="Segmentations: centre-line Dice of this one, too.")
+@click.option(
+    "--network", multiple=True, metavar="OBJECT", help="Instances: VOI, adapted Rand error and clDice of this one, too."
+)
 @click.option("--out", type=click.Path(path_type=Path), help="Folder for scores.json, and matches.csv of picks.")
 @options.run_names
 @options.split
@@ -75,6 +82,7 @@ def evaluate(
     \b
     popsicle evaluate -c sim/copick.json -i "*:unet/1" --task phantom-sim --split test
     popsicle evaluate -c sim/copick.json -i "cells:unet/1@10.012?multilabel=true" --task yeast --split test
+    popsicle evaluate -c sim/copick.json -i "*:unet/1?instance=true" --reference "*:simulation/0?instance=true"
     For picks the rule kaggle is the official code of the task's challenge; one-to-one is a maximum matching.
     See also: popsicle report, popsicle score
     """
@@ -86,25 +94,29 @@ def evaluate(
     wanted = reference or ((benchmark.reference,) if benchmark else ())
     if not wanted:
         raise UsageError("nothing to score against", "give --reference, or --task")
-    segmentations = _about_labels(prediction, (*reference, *baseline), benchmark)
+    kind = _kind(prediction, (*reference, *baseline), benchmark)
+    for foreign in dict.fromkeys(name for names in KINDS.values() for name in names):
+        if foreign not in KINDS[kind] and given[foreign] not in (None, False, ()):
+            raise UsageError(f"--{foreign.replace('_', '-')} isn't for {kind}", "see popsicle evaluate --help")
     common: dict[str, Any] = {"task": benchmark, "split": None if run_names else split}
     common |= {"missing": missing} if missing else {}
-    sides = prediction, wanted, baseline
-    if segmentations:
-        _refuse(given, POINTS, "segmentations")
-        asked: SegmentationQuestion | Question = _about_segmentations(sides, given, common)
-    else:
-        _refuse(given, SEMANTIC, "picks")
-        asked = _about_picks(sides, given, common)
+    ask = {"picks": _about_picks, "segmentations": _about_segmentations, "instances": _about_instances}[kind]
+    asked = ask((prediction, wanted, baseline), given, common)
     project = open_project(config)
     _answer(project, splits.runs(project, split, run_names), asked, out, as_json)
 
 
-def _about_labels(prediction: tuple[str, ...], others: tuple[str, ...], task: Task | None) -> bool:
-    """Whether segmentations are meant: as the task is scored, else as all the URIs say."""
-    from copick_tools.data.uris import names_segmentation
+def _kind(prediction: tuple[str, ...], others: tuple[str, ...], task: Task | None) -> str:
+    """What is scored, one of KINDS: instances where the URIs say so; else as the task is scored, or as all URIs say."""
+    from copick_tools.data.uris import names_instances, names_segmentation
 
     uris = (*prediction, *others)
+    if any(names_instances(uri) for uri in uris):
+        for plain in (uri for uri in uris if not names_instances(uri)):
+            raise UsageError(
+                f"{plain} names no instances, others do", "all URIs end in ?instance=true or ?panoptic=true"
+            )
+        return "instances"
     named = [uri for uri in uris if names_segmentation(uri)]
     if task is None:
         if named and len(named) < len(uris):
@@ -113,16 +125,10 @@ def _about_labels(prediction: tuple[str, ...], others: tuple[str, ...], task: Ta
                 f"{named[0]} is a segmentation, {plain} reads as picks",
                 "a segmentation's URI ends in @SPACING, ?multilabel=true or both",
             )
-        return bool(named)
+        return "segmentations" if named else "picks"
     if named and task.metric.name == "fbeta":
         raise UsageError(f"{named[0]} is a segmentation, task {task.name} is scored by picks", "see popsicle pick")
-    return task.metric.name == "dice"
-
-
-def _refuse(given: dict[str, Any], foreign: tuple[str, ...], what: str) -> None:
-    for name in foreign:
-        if given[name] not in (None, False, ()):
-            raise UsageError(f"--{name.replace('_', '-')} isn't for {what}", "see popsicle evaluate --help")
+    return "segmentations" if task.metric.name == "dice" else "picks"
 
 
 def _about_picks(sides: tuple[tuple[str, ...], ...], given: dict[str, Any], common: dict[str, Any]) -> Question:
@@ -138,8 +144,23 @@ def _about_picks(sides: tuple[tuple[str, ...], ...], given: dict[str, Any], comm
 def _about_segmentations(
     sides: tuple[tuple[str, ...], ...], given: dict[str, Any], common: dict[str, Any]
 ) -> SegmentationQuestion:
-    from copick_tools.data.uris import segmentation_uri
     from copick_tools.workflows.evaluate_segmentations import SegmentationQuestion
+
+    chosen = {name: given[name] for name in SEMANTIC if given[name] is not None}
+    return SegmentationQuestion(**_one_each(sides), **chosen, **common)
+
+
+def _about_instances(
+    sides: tuple[tuple[str, ...], ...], given: dict[str, Any], common: dict[str, Any]
+) -> InstanceQuestion:
+    from copick_tools.workflows.evaluate_instances import InstanceQuestion
+
+    return InstanceQuestion(**_one_each(sides), **{name: given[name] for name in INSTANCES}, **common)
+
+
+def _one_each(sides: tuple[tuple[str, ...], ...]) -> dict[str, Any]:
+    """The URIs of a question: prediction, reference, baseline."""
+    from copick_tools.data.uris import segmentation_uri
 
     for texts in sides:
         if len(texts) > 1:
@@ -147,20 +168,23 @@ def _about_segmentations(
     prediction, reference, baseline = (segmentation_uri(texts[0]) if texts else None for texts in sides)
     if prediction is None or reference is None:
         raise UsageError("a segmentation is scored against one", "give -i and --reference")
-    chosen = {name: given[name] for name in SEMANTIC if given[name] is not None}
-    return SegmentationQuestion(prediction, reference, baseline=baseline, **chosen, **common)
+    return {"prediction": prediction, "reference": reference, "baseline": baseline}
 
 
 def _answer(
-    project: Project, runs: list[str], asked: SegmentationQuestion | Question, out: Path | None, as_json: bool
+    project: Project,
+    runs: list[str],
+    asked: InstanceQuestion | SegmentationQuestion | Question,
+    out: Path | None,
+    as_json: bool,
 ) -> None:
-    from copick_tools.cli.scores import show_points, show_segmentations
-    from copick_tools.recipes.results import PointsResult, SemanticResult
+    from copick_tools.cli.scores import show
     from copick_tools.workflows.evaluate import Question, evaluate
+    from copick_tools.workflows.evaluate_instances import InstanceQuestion, evaluate_instances
     from copick_tools.workflows.evaluate_segmentations import evaluate_segmentations
     from copick_tools.workflows.scoring import write_scores
 
-    result: PointsResult | SemanticResult
+    result: Evaluation
     if isinstance(asked, Question):
         answer = evaluate(project, runs, asked)
         result = answer.result
@@ -168,14 +192,15 @@ def _answer(
             answer.write(out)
     else:
         with output.progress("evaluate") as move:
-            result = evaluate_segmentations(project, runs, asked, move)
+            if isinstance(asked, InstanceQuestion):
+                result = evaluate_instances(project, runs, asked, move)
+            else:
+                result = evaluate_segmentations(project, runs, asked, move)
         if out:
             write_scores(result, out)
     if out:
         output.note(f"wrote {out / 'scores.json'}")
     if as_json:
         output.document(result)
-    elif isinstance(result, PointsResult):
-        show_points(result)
     else:
-        show_segmentations(result)
+        show(result)

@@ -7,7 +7,23 @@ from typing import TYPE_CHECKING
 from copick_tools.cli import output
 
 if TYPE_CHECKING:
-    from copick_tools.recipes.results import Comparison, PointsResult, SemanticResult
+    from copick_tools.recipes.instance_results import ConsensusResult, InstancesResult
+    from copick_tools.recipes.results import Comparison, Evaluation, PointsResult, SemanticResult
+
+NETWORK = {"voi_split": "VOI split", "voi_merge": "VOI merge", "adapted_rand_error": "Rand error"}
+
+
+def show(result: Evaluation) -> None:
+    """Scores of any kind."""
+    from copick_tools.recipes.instance_results import InstancesResult
+    from copick_tools.recipes.results import PointsResult, SemanticResult
+
+    if isinstance(result, PointsResult):
+        show_points(result)
+    elif isinstance(result, SemanticResult):
+        show_segmentations(result)
+    elif isinstance(result, InstancesResult):
+        show_instances(result)
 
 
 def show_points(result: PointsResult) -> None:
@@ -72,6 +88,67 @@ def show_segmentations(result: SemanticResult) -> None:
         f"\nscore {_text(result.score)} {_range(result.ci95)} (mean Dice, {_runs(result.runs)})".replace("  ", " ")
     )
     _show_comparison(result.baseline)
+    _show_warnings(result.warnings)
+
+
+def show_instances(result: InstancesResult) -> None:
+    """Scores of instance or panoptic segmentations."""
+    rows = [
+        [
+            name,
+            o.runs,
+            o.n_reference,
+            o.n_prediction,
+            _text(o.mean_segmentation_accuracy),
+            _range(o.ci95.get("mean_segmentation_accuracy")),
+            _text(o.ap50),
+            _text(o.error_rate),
+            _text(o.mean_matched_iou),
+            _text(o.panoptic_quality),
+            _text(o.dice),
+        ]
+        for name, o in result.objects.items()
+    ]
+    header = ["object", "runs", "objects", "predicted", "mSA", "95% interval", "AP50", "error rate", "matched IoU"]
+    output.table(rows, [*header, "PQ", "Dice"])
+    networks = {name: o for name, o in result.objects.items() if o.voi_split is not None}
+    if networks:
+        output.result("")
+        numbers = (*NETWORK, "centerline_dice")
+        output.table(
+            [[name, *(_text(getattr(o, key)) for key in numbers)] for name, o in networks.items()],
+            ["network", *NETWORK.values(), "centre-line Dice"],
+        )
+    score = f"score {_text(result.score)} {_range(result.ci95)} (mean segmentation accuracy, {_runs(result.runs)})"
+    output.result(f"\n{score}".replace("  ", " "))
+    output.result(f"error rate {_text(result.error_rate)} {_range(result.error_rate_ci95)}".rstrip())
+    _show_comparison(result.baseline)
+    _show_warnings(result.warnings)
+
+
+def show_consensus(result: ConsensusResult) -> None:
+    """How well two annotators agree."""
+    rows = [
+        [
+            name,
+            o.runs,
+            o.n_reference,
+            o.n_input,
+            o.matched,
+            _text(o.error_rate),
+            _range(o.ci95.get("error_rate")),
+            _text(o.bound),
+            _range(o.ci95.get("bound")),
+            _text(o.mean_matched_iou),
+        ]
+        for name, o in result.objects.items()
+    ]
+    header = ["object", "runs", "reference", "input", "matched", "error rate", "95% interval", "bound", "95% interval"]
+    output.table(rows, [*header, "matched IoU"])
+    output.result(
+        f"\ninter-annotator error rate {_text(result.error_rate)} {_range(result.ci95.get('error_rate'))}".rstrip()
+    )
+    output.result(f"human-consensus bound {_text(result.bound)} {_range(result.ci95.get('bound'))}".rstrip())
     _show_warnings(result.warnings)
 
 

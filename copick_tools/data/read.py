@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -24,17 +24,22 @@ KEY_ROUNDING = 0.0006  # angstrom; copick keys spacings at three decimals
 
 @dataclass(frozen=True)
 class StoredVolume:
-    """A tomogram or segmentation that reads what is sliced: zyx, level 0 of its pyramid."""
+    """A tomogram or segmentation that reads what is sliced: zyx, level 0 of its pyramid.
+
+    channel: of a panoptic segmentation, which is (2, z, y, x) without one.
+    """
 
     entry: Any
     name: str
     run: str
     key_spacing: float
+    channel: Literal["label", "instance"] | None = None
 
     def __getitem__(self, region: tuple[slice, slice, slice]) -> np.ndarray:
         z, y, x = region
+        only = {"channel": self.channel} if self.channel else {}
         try:
-            return self.entry.numpy(zarr_group="0", x=x, y=y, z=z)
+            return self.entry.numpy(zarr_group="0", x=x, y=y, z=z, **only)
         except (RuntimeError, ValueError, KeyError, OSError) as error:  # blosc raises RuntimeError for a damaged chunk
             raise FormatError(f"{self.name} of run {self.run} can't be read: {error}") from error
 
@@ -49,12 +54,18 @@ class StoredVolume:
             attributes = group.attrs.asdict()
         except (KeyError, ValueError, OSError) as error:
             raise FormatError(f"{self.name} of run {self.run} can't be read: {error}") from error
+        if getattr(self.entry, "is_panoptic", False) and len(shape) == 4 and shape[0] == 2:
+            shape = shape[1:]
         if len(shape) != 3:
             raise FormatError(f"{self.name} of run {self.run} has shape {shape}, not three axes")
         try:
             return shape, _stated_spacing(attributes) or self.key_spacing
         except FormatError as error:
             raise FormatError(f"{self.name} of run {self.run}: {error.message}") from error
+
+    def of_channel(self, channel: Literal["label", "instance"]) -> StoredVolume:
+        """One channel of a panoptic segmentation: object labels, or ids within an object."""
+        return replace(self, channel=channel)
 
     def fingerprint(self) -> bytes:
         """Changes with the volume: names, sizes and times of its files; where those lie elsewhere, its middle slice."""

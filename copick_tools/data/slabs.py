@@ -1,4 +1,4 @@
-"""Segmentations too large to hold, stored slab by slab in whole chunks."""
+"""Segmentations too large to hold, stored in whole chunks: slab by slab, or chunk by chunk."""
 
 from __future__ import annotations
 
@@ -9,45 +9,62 @@ from typing import Any
 
 import numpy as np
 
-from copick_tools.volumes.blocks import SIZE
+from copick_tools.volumes.blocks import SIZE, blocks
+from copick_tools.volumes.normalize import Volume
 
 Slabs = Iterator[tuple[int, np.ndarray]]
 
 
 def store_slabs(segmentation: Any, shape: tuple[int, int, int], slabs: Slabs, dtype: np.dtype[Any]) -> None:
     """Fill a new copick segmentation of ``shape`` (zyx). See `write.write_segmentation_slabs`."""
+    channels = _create(segmentation, shape, dtype)
+    for z0, row in _rows(slabs, (*channels, *shape), dtype):
+        z = slice(z0, z0 + sum(slab.shape[-3] for slab in row))
+        for y, x in product(*(_parts(length) for length in shape[1:])):  # a chunk at a time: zarr pads it at the faces
+            segmentation.set_region(np.concatenate([slab[..., y, x] for slab in row], axis=-3), z=z, y=y, x=x)
+        row.clear()  # before the next row is made
+
+
+def store_volume(segmentation: Any, volume: Volume, dtype: np.dtype[Any]) -> None:
+    """Fill a new copick segmentation from a volume that is sliced chunk by chunk. See `write.write_segmentation_volume`."""
+    _create(segmentation, volume.shape, dtype)
+    for block in blocks(volume.shape):
+        z, y, x = block.inner
+        segmentation.set_region(np.asarray(volume[block.inner]), z=z, y=y, x=x)
+
+
+def _create(segmentation: Any, shape: tuple[int, ...], dtype: np.dtype[Any]) -> tuple[int, ...]:
+    """Empty, with chunks and metadata as copick makes them. shape: zyx. What comes before zyx: (2,) where it is panoptic."""
     import zarr
 
-    segmentation.from_numpy(np.zeros((1, 1, 1), dtype), dtype=dtype)  # chunks and metadata as copick makes them
-    zarr.open(segmentation.zarr())["0"].resize(shape)
-    for z0, row in _rows(slabs, shape, dtype):
-        z = slice(z0, z0 + sum(len(slab) for slab in row))
-        for y, x in product(*(_parts(length) for length in shape[1:])):  # a chunk at a time: zarr pads it at the faces
-            segmentation.set_region(np.concatenate([slab[:, y, x] for slab in row]), z=z, y=y, x=x)
-        row.clear()  # before the next row is made
+    channels = (2,) if segmentation.is_panoptic else ()
+    segmentation.from_numpy(np.zeros((*channels, 1, 1, 1), dtype), dtype=dtype)
+    zarr.open(segmentation.zarr())["0"].resize((*channels, *shape))
+    return channels
 
 
 def _parts(length: int) -> Iterator[slice]:
     return (slice(start, min(start + SIZE, length)) for start in range(0, length, SIZE))
 
 
-def _rows(slabs: Slabs, shape: tuple[int, int, int], dtype: np.dtype[Any]) -> Iterator[tuple[int, list[np.ndarray]]]:
+def _rows(slabs: Slabs, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Iterator[tuple[int, list[np.ndarray]]]:
     """(z0, slabs) of one row of chunks after the other, the slabs cut where the rows end."""
     from copick.util.segmentation import checked_label_cast
 
     row: list[np.ndarray] = []
-    begun, filled = 0, 0
+    begun, filled, depth = 0, 0, shape[-3]
     for z0, slab in slabs:
-        if z0 != filled or slab.shape[1:] != shape[1:] or not 0 < len(slab) <= shape[0] - z0:
+        sizes = (*slab.shape[:-3], *slab.shape[-2:]) if slab.ndim == len(shape) else ()
+        if z0 != filled or sizes != (*shape[:-3], *shape[-2:]) or not 0 < slab.shape[-3] <= depth - z0:
             raise ValueError(f"a slab {slab.shape} at z = {z0} doesn't follow {filled} slices of a volume {shape}")
-        cuts = range(begun + SIZE - filled, len(slab), SIZE)
-        parts = deque(np.split(checked_label_cast(slab, dtype), cuts))
+        cuts = range(begun + SIZE - filled, slab.shape[-3], SIZE)
+        parts = deque(np.split(checked_label_cast(slab, dtype), cuts, axis=-3))
         del slab
         while parts:
             row.append(parts.popleft())
-            filled += len(row[-1])
-            if filled in (begun + SIZE, shape[0]):
+            filled += row[-1].shape[-3]
+            if filled in (begun + SIZE, depth):
                 yield begun, row
                 row, begun = [], filled
-    if filled != shape[0]:
-        raise ValueError(f"the slabs end after {filled} of {shape[0]} slices")
+    if filled != depth:
+        raise ValueError(f"the slabs end after {filled} of {depth} slices")

@@ -89,6 +89,11 @@ def names_segmentation(text: str) -> bool:
     return "@" in text or "=" in text
 
 
+def names_instances(text: str) -> bool:
+    """Whether a URI is of objects told apart: an instance or a panoptic segmentation."""
+    return any(key in ("instance", "panoptic") and value == "true" for key, value in _split_query(text)[1])
+
+
 def same_spacing(asked: float | None, stored: float) -> bool:
     """Whether a stored voxel spacing (angstrom) is the asked one; None asks for any."""
     return asked is None or abs(asked - stored) <= SPACING_TOLERANCE

@@ -22,9 +22,10 @@ import numpy as np
 from copick_tools.data.project import Project, local_path
 from copick_tools.data.read import StoredVolume
 from copick_tools.data.replace import is_alive
-from copick_tools.data.slabs import Slabs, store_slabs
+from copick_tools.data.slabs import Slabs, store_slabs, store_volume
 from copick_tools.data.uris import Kind, PicksUri, SegmentationUri, TomogramUri
 from copick_tools.types import Points
+from copick_tools.volumes.normalize import Volume
 
 OLD = ".replaced"
 Entry = tuple[str, Callable[[], None]]  # where copick puts something, and what stores it there
@@ -55,17 +56,30 @@ def write_segmentation(project: Project, run: str, uri: SegmentationUri, labels:
 def write_segmentation_slabs(
     project: Project, run: str, uri: SegmentationUri, shape: tuple[int, int, int], slabs: Slabs, dtype: Any
 ) -> None:
-    """Store a binary, multilabel or instance segmentation of ``shape`` (zyx) that comes in slabs.
+    """Store a segmentation of ``shape`` (zyx) that comes in slabs.
 
-    slabs: (z0, (dz, y, x) labels), from z = 0 up, without gaps, each an array of its own. One row of chunks is held.
+    slabs: (z0, (dz, y, x) labels; panoptic: (2, dz, y, x) labels and instance ids), from z = 0 up, without gaps, each an
+    array of its own. One row of chunks is held.
     Raises ValueError: slabs that aren't like that, labels that ``dtype`` doesn't hold.
     """
-    if uri.kind == "panoptic":
-        raise ValueError("panoptic segmentations have two channels: they don't come in slabs")
 
     def make(staged: Any) -> Entry:
         segmentation = _new_segmentation(staged, uri)
         return segmentation.path, lambda: store_slabs(segmentation, shape, slabs, np.dtype(dtype))
+
+    _write(project, run, make)
+
+
+def write_segmentation_volume(project: Project, run: str, uri: SegmentationUri, volume: Volume, dtype: Any) -> None:
+    """Store a segmentation that is made where it is sliced, one chunk after the other; only one is held.
+
+    volume: zyx labels; where ``uri`` is panoptic, slices give (2, dz, dy, dx) labels and ids, and its shape is zyx still.
+    Raises ValueError: labels that ``dtype`` doesn't hold.
+    """
+
+    def make(staged: Any) -> Entry:
+        segmentation = _new_segmentation(staged, uri)
+        return segmentation.path, lambda: store_volume(segmentation, volume, np.dtype(dtype))
 
     _write(project, run, make)
 

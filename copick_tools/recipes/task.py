@@ -22,8 +22,10 @@ class TaskObject(Strict):
     radius: float | None = Field(None, gt=0, description="angstrom; particles only")
     weight: float = Field(1.0, ge=0, description="in the aggregate score")
     is_particle: bool = True
-    shape: Literal["region", "membrane", "filament"] = Field(
-        "region", description="which score it gets beside Dice: a membrane surface Dice, a filament centerline Dice"
+    shape: Literal["region", "membrane", "filament", "network"] = Field(
+        "region",
+        description="which score it gets beside Dice: a membrane surface Dice, a filament or network centerline Dice; "
+        "among instances a network gets VOI, adapted Rand error and centerline Dice",
     )
     target: bool = Field(True, description="trained, predicted and scored; false: only annotated")
     portal_object_name: str | None = None

@@ -87,6 +87,23 @@ def runs_chart(scores: Mapping[str, float | None], overall: float | None) -> Mar
     return plot.svg(f"scores of {len(rows)} runs, from {rows[0][0]:.3f} over {middle:.3f} to {rows[-1][0]:.3f}")
 
 
+def threshold_chart(name: str, thresholds: Sequence[float], accuracy: Sequence[float | None]) -> Markup | None:
+    """TP / (TP + FP + FN) (upward) over the IoU at which objects match."""
+    points = [(threshold, value) for threshold, value in zip(thresholds, accuracy) if value is not None]
+    if not points:
+        return None
+    plot = Plot((min(thresholds), max(thresholds)), (0.0, 1.0), 160, 162, (24, 8, 8, 36))
+    plot.x_axis("IoU", marks=[(mark, f"{mark:g}") for mark in (thresholds[0], thresholds[-1])])
+    plot.y_axis("", 2)
+    plot.area(points, 0.0)
+    plot.line(points)
+    for threshold, value in points:
+        plot.dot((threshold, value), f"IoU {threshold:g}: {value:.3f}", "speck", 2.2)
+    return plot.svg(
+        f"accuracy of {name} over the IoU at which objects match, {points[0][1]:.3f} to {points[-1][1]:.3f}"
+    )
+
+
 def curve_chart(name: str, curve: Curve, average: float | None) -> Markup | None:
     """Precision (upward) over recall."""
     points = thin(list(zip(curve.recall, curve.precision)), POINTS)

@@ -6,7 +6,8 @@ import shlex
 from collections.abc import Iterable
 from pathlib import Path
 
-from copick_tools.recipes.results import PointsResult, SemanticResult
+from copick_tools.recipes.instance_results import Scored
+from copick_tools.recipes.results import PointsResult
 from copick_tools.recipes.study_results import SearchResult
 
 WIDE = 90  # characters
@@ -22,7 +23,7 @@ def viewers(config: str) -> list[tuple[str, str]]:
     ]
 
 
-def again(result: PointsResult | SemanticResult, known_runs: Iterable[str] | None = None) -> str | None:
+def again(result: Scored, known_runs: Iterable[str] | None = None) -> str | None:
     """The command that scores the same once more. known_runs: all runs of the project, where it could be opened."""
     if isinstance(result, PointsResult) and result.config is None:
         return _score(result)

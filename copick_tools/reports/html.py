@@ -11,8 +11,9 @@ from typing import ClassVar
 import jinja2
 
 from copick_tools import __version__
+from copick_tools.recipes.instance_results import InstancesResult, Scored
 from copick_tools.recipes.leaderboard import Leaderboard, Standing
-from copick_tools.recipes.results import PointsResult, SemanticResult
+from copick_tools.recipes.results import PointsResult
 from copick_tools.reports import charts, tables, words
 from copick_tools.reports.bench import BenchSection
 from copick_tools.reports.pictures import Picture
@@ -66,7 +67,7 @@ class Section:
     template: ClassVar[str] = "section.html.jinja"
     kind: ClassVar[str] = "evaluation"
     name: str
-    result: PointsResult | SemanticResult
+    result: Scored
     simulated: bool = False
     training: Training = Training()
     pictures: Pictures = Pictures()
@@ -82,15 +83,20 @@ class Section:
         return self.result if isinstance(self.result, PointsResult) else None
 
     @property
+    def instances(self) -> InstancesResult | None:
+        """The result, if it is one of instances."""
+        return self.result if isinstance(self.result, InstancesResult) else None
+
+    @property
     def scores(self) -> charts.Named:
-        """F-beta or Dice of the objects, with intervals."""
-        key = "fbeta" if self.points else "dice"
+        """F-beta, Dice or mean segmentation accuracy of the objects, with intervals."""
+        key = tables.main_number(self.result)
         return {name: (getattr(entry, key), entry.ci95.get(key)) for name, entry in self.result.objects.items()}
 
     @property
     def score_label(self) -> str:
         """What ``scores`` are."""
-        label = f"F{self.points.beta:g}" if self.points else "Dice"
+        label = f"F{self.points.beta:g}" if self.points else SCORES[tables.main_number(self.result)]
         return label + (", with 95% interval" if any(bounds for _, bounds in self.scores.values()) else "")
 
     @property
@@ -100,6 +106,7 @@ class Section:
         parts = {
             ("objects", "Objects"): True,
             ("runs", "Runs"): bool(self.result.by_run),
+            ("thresholds", "Thresholds"): bool(self.instances and self.instances.objects),
             ("curves", "Curves"): bool(points and points.curves),
             ("reliability", "Calibration"): bool(points and points.reliability),
             ("localization", "Localization"): bool(points and points.localization),
@@ -118,6 +125,7 @@ class Section:
         return {run: entry.score for run, entry in self.result.by_run.items()}
 
 
+SCORES = {"dice": "Dice", "mean_segmentation_accuracy": "mean segmentation accuracy"}
 NOUNS = {"evaluation": "evaluation", "search": "search", "bench": "benchmark"}
 AnySection = Section | SearchSection | BenchSection
 

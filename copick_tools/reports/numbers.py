@@ -6,6 +6,7 @@ import csv
 import io
 from collections.abc import Iterable, Iterator, Mapping
 
+from copick_tools.recipes.instance_results import InstanceNumbers, InstancesResult, Scored, VoxelNumbers
 from copick_tools.recipes.results import Comparison, Interval, LocalizationError, PointsResult, SemanticResult
 from copick_tools.recipes.study_results import BenchResult, BenchRow, SearchResult, Spread
 from copick_tools.reports.bench import by_seed, unique
@@ -23,7 +24,7 @@ DICE_KEYS = (
     "centerline_dice",
     "centerline_dice_sd",
 )
-Result = PointsResult | SemanticResult | SearchResult | BenchResult
+Result = Scored | SearchResult | BenchResult
 Line = tuple[str, str, str, float | int | None, Interval | None]  # run, object, number, value, interval
 
 
@@ -82,13 +83,16 @@ def _spread(row: BenchRow, name: str, number: str, spread: Spread) -> Iterator[L
         yield "", name, f"{number}.{seed}", value, None
 
 
-def lines(result: PointsResult | SemanticResult) -> Iterator[Line]:
+def lines(result: Scored) -> Iterator[Line]:
     """Every number of an evaluation: of all runs, of objects, of runs."""
     yield "", "", "score", result.score, result.ci95
     yield "", "", "runs", result.runs, None
     if result.baseline:
         yield from _baseline(result.baseline)
-    yield from _points(result) if isinstance(result, PointsResult) else _semantic(result)
+    if isinstance(result, InstancesResult):
+        yield from _instances(result)
+    else:
+        yield from _points(result) if isinstance(result, PointsResult) else _semantic(result)
 
 
 def _baseline(baseline: Comparison) -> Iterator[Line]:
@@ -124,6 +128,25 @@ def _localization(name: str, error: LocalizationError) -> Iterable[Line]:
         for key in ("median", "p90", "bias"):
             label = f"{axis}.{key}"
             yield "", name, f"localization.{label}", getattr(along, key), error.ci95.get(label)
+
+
+def _instances(result: InstancesResult) -> Iterator[Line]:
+    yield "", "", "error_rate", result.error_rate, result.error_rate_ci95
+    keys = (*InstanceNumbers.model_fields, *VoxelNumbers.model_fields)
+    for name, entry in result.objects.items():
+        for key in (*keys, "n_reference", "n_prediction", "runs", "absent_runs", "unreferenced_runs"):
+            yield "", name, key, getattr(entry, key), entry.ci95.get(key)
+        for key in InstanceNumbers.model_fields:
+            yield "", name, f"pooled.{key}", getattr(entry.pooled, key), entry.pooled.ci95.get(key)
+        for number, counts in (("accuracy", entry.accuracy), ("tp", entry.tp), ("fp", entry.fp), ("fn", entry.fn)):
+            for threshold, value in zip(result.thresholds, counts):
+                yield "", name, f"{number}.{threshold:g}", value, None
+    for run, row in result.by_run.items():
+        yield run, "", "score", row.score, None
+        yield run, "", "error_rate", row.error_rate, None
+        for name, found in row.objects.items():
+            for key in (*keys, "n_reference", "n_prediction", "both", "reference", "prediction"):
+                yield run, name, key, getattr(found, key), None
 
 
 def _semantic(result: SemanticResult) -> Iterator[Line]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+from copick_tools.recipes.instance_results import InstancesResult, InstancesRun, Scored
 from copick_tools.recipes.leaderboard import Leaderboard, Standing
 from copick_tools.recipes.results import (
     AxisError,
@@ -17,7 +18,6 @@ from copick_tools.recipes.results import (
     SemanticResult,
 )
 
-Result = PointsResult | SemanticResult
 POINT_NUMBERS = {
     "precision": "precision",
     "recall": "recall",
@@ -26,6 +26,19 @@ POINT_NUMBERS = {
     "calibration_error": "ECE",
 }
 OUTSIDE = ": reference points, not trained under the paper's protocol"
+INSTANCE_NUMBERS = {
+    "mean_segmentation_accuracy": "mSA",
+    "ap50": "AP50",
+    "error_rate": "error rate",
+    "mean_matched_iou": "matched IoU",
+    "panoptic_quality": "PQ",
+    "dice": "Dice",
+    "voi_split": "VOI split",
+    "voi_merge": "VOI merge",
+    "adapted_rand_error": "Rand error",
+    "centerline_dice": "clDice",
+}
+NETWORK = ("voi_split", "voi_merge", "adapted_rand_error", "centerline_dice")
 DICE_NUMBERS = {"dice": "Dice", "iou": "IoU", "surface_dice": "surface Dice", "centerline_dice": "clDice"}
 
 
@@ -70,9 +83,18 @@ def signed(value: float | None, digits: int = 3) -> str:
     return "–" if value is None else f"{value:+.{digits}f}".replace("-", "−")
 
 
-def object_table(result: Result) -> Table:
+def object_table(result: Scored) -> Table:
     """A row for each object, every number with its interval where there is one."""
+    if isinstance(result, InstancesResult):
+        return _instance_table(result)
     return _points_table(result) if isinstance(result, PointsResult) else _dice_table(result)
+
+
+def main_number(result: Scored) -> str:
+    """The number of an object that the score is made of."""
+    if isinstance(result, InstancesResult):
+        return "mean_segmentation_accuracy"
+    return "fbeta" if isinstance(result, PointsResult) else "dice"
 
 
 def _points_table(result: PointsResult) -> Table:
@@ -84,6 +106,18 @@ def _points_table(result: PointsResult) -> Table:
         numbers = [Cell(number(getattr(entry, key)), interval(entry.ci95.get(key))) for key in shown]
         rows.append([Cell(name), *counts, *numbers, Cell(f"{entry.weight:g}"), Cell(f"{entry.distance:g}")])
     return Table("Scores of each object", ("object", "TP", "FP", "FN", *titles, "weight", "distance (Å)"), rows)
+
+
+def _instance_table(result: InstancesResult) -> Table:
+    shown = [key for key in INSTANCE_NUMBERS if key not in NETWORK or _any(result, key)]
+    rows = []
+    for name, entry in result.objects.items():
+        numbers = [Cell(number(getattr(entry, key)), interval(entry.ci95.get(key))) for key in shown]
+        left = f"{entry.absent_runs} more without any" if entry.absent_runs else ""
+        counts = [Cell(str(entry.n_reference)), Cell(str(entry.n_prediction))]
+        rows.append([Cell(name), *counts, *numbers, Cell(str(entry.runs), left)])
+    header = ("object", "objects", "predicted", *(INSTANCE_NUMBERS[key] for key in shown), "runs")
+    return Table("Scores of each object, means over runs", header, rows)
 
 
 def _dice_table(result: SemanticResult) -> Table:
@@ -101,16 +135,19 @@ def _dice_cell(entry: SegmentationScore, key: str) -> Cell:
     return Cell(text, interval(entry.ci95.get(key)))
 
 
-def _any(result: Result, key: str) -> bool:
+def _any(result: Scored, key: str) -> bool:
     return any(getattr(entry, key) is not None for entry in result.objects.values())
 
 
-def runs_table(result: Result, most: int) -> Table:
-    """A row for each run, at most so many: of points the counts, of segmentations Dice per object."""
-    rows = _counts_rows(result, most) if isinstance(result, PointsResult) else _dice_rows(result, most)
+def runs_table(result: Scored, most: int) -> Table:
+    """A row for each run, at most so many: of points the counts, else the main number of each object."""
+    rows = _counts_rows(result, most) if isinstance(result, PointsResult) else _number_rows(result, most)
     more = len(result.by_run) - len(rows)
     if isinstance(result, PointsResult):
         return Table("Scores of each run", ("run", "score", "TP", "FP", "FN"), rows, more)
+    if isinstance(result, InstancesResult):
+        header = ("run", "score", "error rate", *result.objects)
+        return Table("Mean segmentation accuracy of each run", header, rows, more)
     return Table("Dice of each run", ("run", "score", *result.objects), rows, more)
 
 
@@ -122,11 +159,12 @@ def _counts_rows(result: PointsResult, most: int) -> list[list[Cell]]:
     return rows
 
 
-def _dice_rows(result: SemanticResult, most: int) -> list[list[Cell]]:
-    rows = []
+def _number_rows(result: SemanticResult | InstancesResult, most: int) -> list[list[Cell]]:
+    rows, key = [], main_number(result)
     for run, entry in list(result.by_run.items())[:most]:
-        dice = [entry.objects[name].dice if name in entry.objects else None for name in result.objects]
-        rows.append([Cell(run), *(Cell(number(value)) for value in (entry.score, *dice))])
+        values = [entry.score, entry.error_rate] if isinstance(entry, InstancesRun) else [entry.score]
+        values += [getattr(entry.objects.get(name), key, None) for name in result.objects]
+        rows.append([Cell(run), *(Cell(number(value)) for value in values)])
     return rows
 
 
@@ -180,7 +218,7 @@ def baseline_table(comparison: Comparison) -> Table:
     return Table("Difference of each object to the baseline", ("object", "difference", "95% interval", "p"), rows)
 
 
-def leaderboard_table(leaderboard: Leaderboard, standings: Sequence[Standing], result: Result, name: str) -> Table:
+def leaderboard_table(leaderboard: Leaderboard, standings: Sequence[Standing], result: Scored, name: str) -> Table:
     """This result, then the rows of the paper. What keeps every row apart is said elsewhere."""
     printed = any(row.printed is not None for row in leaderboard.rows)
     own = [Cell(number(value), kind="own") for value in _own_values(leaderboard, result)]
@@ -222,10 +260,10 @@ def shared_reasons(standings: Sequence[Standing]) -> list[str]:
     return [reason for reason in first if all(reason in standing.reasons for standing in standings)]
 
 
-def _own_values(leaderboard: Leaderboard, result: Result) -> list[float | None]:
+def _own_values(leaderboard: Leaderboard, result: Scored) -> list[float | None]:
     """The result's numbers under the columns of a leaderboard."""
     if leaderboard.aggregate == "fbeta":
         only = next(iter(result.objects.values()), None)
         return [getattr(only, column, None) for column in leaderboard.columns]
-    key = "fbeta" if isinstance(result, PointsResult) else "dice"
+    key = main_number(result)
     return [getattr(result.objects.get(column), key, None) for column in leaderboard.columns]

@@ -7,7 +7,8 @@ import math
 from typing import Any
 
 from copick_tools.metrics.bootstrap import FEW, FEWEST
-from copick_tools.recipes.results import PointsResult, SemanticResult
+from copick_tools.recipes.instance_results import InstancesResult, Scored
+from copick_tools.recipes.results import SemanticResult
 
 RULES = {
     "kaggle": "the official code of the challenge, oddities included",
@@ -15,8 +16,10 @@ RULES = {
 }
 
 
-def measure(result: PointsResult | SemanticResult) -> str:
+def measure(result: Scored) -> str:
     """Short: what the score is."""
+    if isinstance(result, InstancesResult):
+        return "mean segmentation accuracy"
     if isinstance(result, SemanticResult):
         return "mean Dice"
     weights = {entry.weight for entry in result.objects.values()}
@@ -24,7 +27,7 @@ def measure(result: PointsResult | SemanticResult) -> str:
     return name if len(result.objects) == 1 else f"{'weighted ' if len(weights) > 1 else 'mean '}{name}"
 
 
-def question(result: PointsResult | SemanticResult) -> str:
+def question(result: Scored) -> str:
     """What was scored, on what, and by which rule."""
     objects = f"{len(result.objects)} object{'s' if len(result.objects) != 1 else ''}"
     runs = f"{result.runs} run{'s' if result.runs != 1 else ''}" + (
@@ -35,8 +38,13 @@ def question(result: PointsResult | SemanticResult) -> str:
     return f"{first[0].upper()}{first[1:]} over {objects}{task}, on {runs}."
 
 
-def rule(result: PointsResult | SemanticResult) -> str:
-    """How picks or voxels are counted."""
+def rule(result: Scored) -> str:
+    """How picks, voxels or objects are counted."""
+    if isinstance(result, InstancesResult):
+        low, high = result.thresholds[0], result.thresholds[-1]
+        said = f"Objects match one-to-one where their IoU reaches a threshold, {low:g} to {high:g}; the rest of the numbers are at {low:g}."
+        said += "" if result.error_rate is None else f" Error rate, mean over runs: {result.error_rate:.3f}."
+        return said + (" The prediction was resampled to the reference's grid." if result.resampled else "")
     if isinstance(result, SemanticResult):
         absent = "is left out" if result.absent == "skip" else "counts as 1"
         words = [f"A run where an object is on neither side {absent}."]
@@ -57,7 +65,7 @@ def _beta(beta: float) -> str:
     return f": recall weighs {beta:g} times as much as precision" if beta > 1 else ": precision weighs more than recall"
 
 
-def certainty(result: PointsResult | SemanticResult) -> str:
+def certainty(result: Scored) -> str:
     """Where the interval comes from, or why there is none."""
     if result.ci95 is None:
         return "No interval: too few runs to resample." if result.runs < FEWEST else "No interval."

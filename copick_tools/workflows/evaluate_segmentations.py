@@ -96,7 +96,8 @@ def _wanted(project: Project, question: SegmentationQuestion, sides: Sequence[Pa
         if name not in objects:
             raise NotFoundError(f"no object '{name}' is scored", nearest(name, objects))
     surface = frozenset(name for name in objects if name in question.surface or shapes.get(name) == "membrane")
-    centerline = frozenset(name for name in objects if name in question.centerline or shapes.get(name) == "filament")
+    lines = {name for name, shape in shapes.items() if shape in ("filament", "network")} | set(question.centerline)
+    centerline = frozenset(name for name in objects if name in lines)
     spacings = [volume.voxel_spacing for volume in sides[0].references.values()]
     tolerance = 2 * max(spacings) if question.tolerance is None else question.tolerance
     if not 0 <= tolerance < WIDEST:
@@ -231,7 +232,7 @@ def _document(
         resampled=any(pairs.resampled for pairs in sides),
         objects=object_scores(table),
         by_run={run: run_score(table, index) for index, run in enumerate(names)},
-        baseline=comparison(question.baseline, *tables) if question.baseline else None,
+        baseline=_comparison(question, tables),
         runs=len(names),
         run_names=names,
         config=str(project.config),
@@ -242,6 +243,12 @@ def _document(
         versions=versions(PACKAGES),
         warnings=warnings,
     )
+
+
+def _comparison(question: SegmentationQuestion, tables: Sequence[Table]) -> results.Comparison | None:
+    if question.baseline is None:
+        return None
+    return comparison(question.baseline, tables[0].names, *(table.values[..., 0] for table in tables))
 
 
 def _options(question: SegmentationQuestion) -> list[str]:

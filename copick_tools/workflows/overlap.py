@@ -50,20 +50,27 @@ class Side:
 
     def labels(self, box: Box) -> Integers:
         """Labels of zyx slices. Raises FormatError for voxels that aren't whole numbers."""
-        stored = np.asarray(self.volume[box])
-        if stored.dtype.kind not in "iub":
-            whole = stored == np.round(stored)
-            if not whole.all():
-                raise FormatError(
-                    f"run {self.volume.run}: {self.volume.name} holds {stored[~whole][0]:g}, which is no label",
-                    "probabilities aren't scored, labels are",
-                )
-            stored = stored.astype(np.int64)
+        stored = whole_numbers(self.volume, box)
         if self.binary is None:
             return stored
         label = np.min_scalar_type(max(self.binary, IGNORED)).type(self.binary)
         kept = stored == 0 if self.ignored is None else (stored == 0) | (stored == self.ignored)
         return np.where(kept, stored, label)
+
+
+def whole_numbers(volume: Volume, box: Box) -> Integers:
+    """The voxels of zyx slices as integers. Raises FormatError for voxels that aren't whole numbers."""
+    stored = np.asarray(volume[box])
+    if stored.dtype.kind in "iub":
+        return stored
+    whole = stored == np.round(stored)
+    if not whole.all():
+        of = getattr(volume, "labels", volume)  # what is seen on another grid
+        raise FormatError(
+            f"run {of.run}: {of.name} holds {stored[~whole][0]:g}, which is no label",
+            "probabilities aren't scored, labels are",
+        )
+    return stored.astype(np.int64)
 
 
 @dataclass
@@ -114,9 +121,9 @@ def compare(reference: Side, prediction: Side, voxel_spacing: float, wanted: Wan
                 )
             if present[index] and name in boxes:
                 either = (truth[block.local] == label) | (guess[block.local] == label)
-                boxes[name].append(_shifted(bounding_box(either), block.inner))
+                boxes[name].append(shifted(bounding_box(either), block.inner))
     for name, parts in boxes.items():
-        overlap.centerlines[name] = _centerline_dice(reference, prediction, _hull(parts), name, wanted)
+        overlap.centerlines[name] = _centerline_dice(reference, prediction, hull(parts), name, wanted)
     return overlap
 
 
@@ -155,13 +162,13 @@ def _centerline_dice(reference: Side, prediction: Side, box: Box | None, name: s
     return centerline_dice(*(side if annotated is None else side & annotated for side in both))
 
 
-def _shifted(box: Box | None, by: Box) -> Box:
+def shifted(box: Box | None, by: Box) -> Box:
     """A box within a block, in the volume."""
     z, y, x = (slice(p.start + q.start, p.stop + q.start) for p, q in zip(box or (slice(0, 0),) * 3, by))
     return z, y, x
 
 
-def _hull(parts: list[Box]) -> Box | None:
+def hull(parts: list[Box]) -> Box | None:
     """The smallest box around all."""
     if not parts:
         return None

@@ -39,7 +39,7 @@ class Pairs:
     @property
     def resampled(self) -> bool:
         """Whether any prediction is brought onto its reference's grid."""
-        return any(not _same_grid(self.references[run], volume) for run, volume in self.predictions.items() if volume)
+        return any(not same_grid(self.references[run], volume) for run, volume in self.predictions.items() if volume)
 
     def sides(self, run: str, wanted: Wanted) -> tuple[Side, Side]:
         """Reference and prediction of a run, both on the reference's grid."""
@@ -48,7 +48,7 @@ class Pairs:
         one = Side(reference, None if self.reference_binary is None else label, wanted.ignored)
         if prediction is None:
             return one, Side(np.broadcast_to(np.uint8(0), reference.shape))
-        if not _same_grid(reference, prediction):
+        if not same_grid(reference, prediction):
             factor = prediction.voxel_spacing / reference.voxel_spacing
             return one, Side(OnGrid(prediction, factor, reference.shape), self._binary(label))
         return one, Side(prediction, self._binary(label))
@@ -70,6 +70,36 @@ def find_pairs(
     Raises NotFoundError (no reference, no prediction at all), PopsicleError (a run without prediction, grids that
     differ), UsageError (kinds that don't go together).
     """
+    there, predictions = stored_pairs(project, runs, reference, prediction, Missing(empty))
+    found = [volume for volume in predictions.values() if volume is not None]
+    for volume in (*there.values(), *found):
+        if volume.entry.segmentation_type not in ("binary", "multilabel"):
+            raise UsageError(f"{volume.name} holds instances, not classes", "name a binary or multilabel segmentation")
+    for run, prediction_of in predictions.items():
+        check_grids(there[run], prediction_of, resample)
+    return Pairs(there, predictions, _binary_name(there.values()), _binary_name(found))
+
+
+@dataclass(frozen=True)
+class Missing:
+    """What to make of runs that lack the prediction. empty: nothing was found there. what: the prediction's name.
+
+    all_of_them: that may be all runs, for the URI is no typing error: it names other objects.
+    """
+
+    empty: bool = False
+    all_of_them: bool = False
+    what: str = "prediction"
+    hint: str = "choose runs with --split or -r; --missing empty scores them as empty"
+
+
+def stored_pairs(
+    project: Project, runs: Sequence[str], reference: SegmentationUri, prediction: SegmentationUri, missing: Missing
+) -> tuple[dict[str, StoredVolume], dict[str, StoredVolume | None]]:
+    """Reference and prediction of each run, of any kind and on any grid.
+
+    Raises NotFoundError (no reference, no prediction at all), PopsicleError (a run without prediction, several of either).
+    """
     references = {run: _find(project, run, reference) for run in runs}
     there = {run: volume for run, volume in references.items() if volume is not None}
     lacking = [run for run in references if run not in there]
@@ -82,17 +112,12 @@ def find_pairs(
         )
     predictions = {run: _find(project, run, prediction) for run in runs}
     lacking = [run for run, volume in predictions.items() if volume is None]
-    if len(lacking) == len(predictions):
+    if len(lacking) == len(predictions) and not (missing.empty and missing.all_of_them):
         read.read_segmentation(project, runs[0], prediction)
-    if lacking and not empty:
-        raise PopsicleError(
-            f"{len(lacking)} of {len(runs)} runs have no prediction {prediction}: {few(lacking)}",
-            "choose runs with --split or -r; --missing empty scores them as empty",
-        )
-    for run, volume in predictions.items():
-        _check_grids(there[run], volume, resample)
-    found = (volume for volume in predictions.values() if volume is not None)
-    return Pairs(there, predictions, _binary_name(there.values()), _binary_name(found))
+    if lacking and not missing.empty:
+        words = f"{len(lacking)} of {len(runs)} runs have no {missing.what} {prediction}: {few(lacking)}"
+        raise PopsicleError(words, missing.hint)
+    return there, predictions
 
 
 def few(runs: Sequence[str]) -> str:
@@ -101,13 +126,9 @@ def few(runs: Sequence[str]) -> str:
 
 
 def _find(project: Project, run: str, uri: SegmentationUri) -> StoredVolume | None:
-    """The segmentation of a run, None where there is none. Raises PopsicleError for several, UsageError for instances."""
+    """The segmentation of a run, None where there is none. Raises PopsicleError for several."""
     found = read.find_segmentations(project, run, uri)
-    if len(found) > 1:
-        return read.read_segmentation(project, run, uri)
-    if found and found[0].entry.segmentation_type not in ("binary", "multilabel"):
-        raise UsageError(f"{found[0].name} holds instances, not classes", "name a binary or multilabel segmentation")
-    return found[0] if found else None
+    return read.read_segmentation(project, run, uri) if len(found) > 1 else found[0] if found else None
 
 
 def _binary_name(volumes: Iterable[StoredVolume]) -> str | None:
@@ -121,9 +142,9 @@ def _binary_name(volumes: Iterable[StoredVolume]) -> str | None:
     return next(iter(kinds))
 
 
-def _check_grids(reference: StoredVolume, prediction: StoredVolume | None, resample: bool) -> None:
+def check_grids(reference: StoredVolume, prediction: StoredVolume | None, resample: bool) -> None:
     """Raise PopsicleError unless both have the same voxels or, where they may be resampled, the same extent."""
-    if prediction is None or _same_grid(reference, prediction):
+    if prediction is None or same_grid(reference, prediction):
         return
     sides = [f"{v.name} has shape {v.shape} at {v.voxel_spacing:g} A per voxel" for v in (reference, prediction)]
     message = f"run {reference.run}: {sides[0]}, but {sides[1]}"
@@ -135,5 +156,6 @@ def _check_grids(reference: StoredVolume, prediction: StoredVolume | None, resam
             raise PopsicleError(message, "their extents differ by more than rounding: resampling doesn't help")
 
 
-def _same_grid(reference: StoredVolume, prediction: StoredVolume) -> bool:
+def same_grid(reference: StoredVolume, prediction: StoredVolume) -> bool:
+    """Whether both have the same voxels."""
     return reference.shape == prediction.shape and same_spacing(reference.voxel_spacing, prediction.voxel_spacing)

@@ -11,9 +11,9 @@ from pathlib import Path
 
 from copick_tools.data.project import Project, open_project, write_text
 from copick_tools.errors import FormatError, PopsicleError, UsageError
+from copick_tools.recipes.instance_results import InstancesResult, Scored
 from copick_tools.recipes.leaderboard import compare, load_leaderboard
 from copick_tools.recipes.load import load_task, task_names
-from copick_tools.recipes.results import PointsResult, SemanticResult
 from copick_tools.recipes.study_results import BenchResult, SearchResult
 from copick_tools.recipes.task import Task
 from copick_tools.reports import commands
@@ -103,7 +103,7 @@ def distinct(folders: Sequence[Path]) -> list[str]:
     return unique(names)
 
 
-def section(folder: Path, name: str, result: PointsResult | SemanticResult, rows: int) -> Section:
+def section(folder: Path, name: str, result: Scored, rows: int) -> Section:
     """All of an evaluation but its pictures."""
     task = shipped_task(result)
     project = None if result.split else _project(result)[0]  # a split names its runs
@@ -122,19 +122,21 @@ def section(folder: Path, name: str, result: PointsResult | SemanticResult, rows
     )
 
 
-def shipped_task(result: PointsResult | SemanticResult) -> Task | None:
+def shipped_task(result: Scored) -> Task | None:
     """The task of a result; None for one of the user's own, which isn't found again."""
     return load_task(result.task) if result.task in task_names() else None
 
 
-def _board(result: PointsResult | SemanticResult, task: Task | None) -> Board | None:
-    leaderboard = load_leaderboard(task.name) if task else None
-    if task is None or leaderboard is None:
+def _board(result: Scored, task: Task | None) -> Board | None:
+    if task is None or isinstance(result, InstancesResult):  # the tables hold F-beta and Dice
+        return None
+    leaderboard = load_leaderboard(task.name)
+    if leaderboard is None:
         return None
     return Board(leaderboard, compare(leaderboard, result, task))
 
 
-def _project(result: PointsResult | SemanticResult) -> tuple[Project | None, str]:
+def _project(result: Scored) -> tuple[Project | None, str]:
     """The project of a result, or why it can't be opened."""
     if result.config is None:
         return None, "scored from files, without a project"
@@ -144,7 +146,7 @@ def _project(result: PointsResult | SemanticResult) -> tuple[Project | None, str
         return None, error.message
 
 
-def _pictures(folder: Path, result: PointsResult | SemanticResult, budget: Budget) -> Pictures:
+def _pictures(folder: Path, result: Scored, budget: Budget) -> Pictures:
     project, why = _project(result)
     if project is None:
         return Pictures(note=f"No pictures: {why}.")

@@ -8,11 +8,12 @@ from pathlib import Path
 from typing import Any
 
 from copick_tools.errors import FormatError, NotFoundError, UsageError
+from copick_tools.recipes.instance_results import InstancesResult, Scored
 from copick_tools.recipes.load import parse
 from copick_tools.recipes.results import PointsResult, SemanticResult
 from copick_tools.recipes.study_results import BenchResult, SearchRecord, SearchResult
 
-Result = PointsResult | SemanticResult | SearchResult | BenchResult
+Result = Scored | SearchResult | BenchResult
 SCORES, SEARCH, BENCH = "scores.json", "result.json", "bench.json"
 INPUTS = ("matches.csv", "metrics.csv", "log.txt", "table.csv", "table.html", "table.md", "lock")
 SUFFIXES = (".json", ".yaml", ".log", ".ckpt", ".claim")
@@ -39,14 +40,16 @@ def read_results(folder: Path) -> list[Result]:
     return found
 
 
-def _scores(path: Path) -> PointsResult | SemanticResult:
+def _scores(path: Path) -> Scored:
     document = read_object(path, "scores")
     kind = document.get("kind", "points")
     if kind == "points":
         return parse(PointsResult, document, where=str(path))
     if kind == "semantic":
         return parse(SemanticResult, document, where=str(path))
-    raise FormatError(f"{path} holds no scores that a report can show", "kinds: points, semantic")
+    if kind == "instances":
+        return parse(InstancesResult, document, where=str(path))
+    raise FormatError(f"{path} holds no scores that a report can show", "kinds: points, semantic, instances")
 
 
 def read_record(folder: Path) -> SearchRecord | None:

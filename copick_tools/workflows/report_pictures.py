@@ -15,6 +15,7 @@ from copick_tools.data import read
 from copick_tools.data.project import Project
 from copick_tools.data.uris import segmentation_uri
 from copick_tools.errors import FormatError, PopsicleError
+from copick_tools.recipes.instance_results import InstancesResult, Scored
 from copick_tools.recipes.results import PointsResult, SemanticResult
 from copick_tools.recipes.task import Task
 from copick_tools.reports import pictures as draw
@@ -44,12 +45,10 @@ class Budget:
         return fits
 
 
-def pictures(
-    folder: Path, project: Project, result: PointsResult | SemanticResult, task: Task | None, budget: Budget
-) -> Pictures:
+def pictures(folder: Path, project: Project, result: Scored, task: Task | None, budget: Budget) -> Pictures:
     """Slices and crops of an evaluation. What can't be read is said in a note. Raises FormatError (matches.csv)."""
     runs = telling_runs({run: row.score for run, row in result.by_run.items()}, SHOWN)
-    if isinstance(result, SemanticResult):
+    if not isinstance(result, PointsResult):
         return _overlays(project, result, task, runs, budget)
     path = folder / "matches.csv"
     if not path.is_file():
@@ -156,7 +155,7 @@ def _tomogram(project: Project, run: str, task: Task | None, spacing: float | No
 
 
 def _overlays(
-    project: Project, result: SemanticResult, task: Task | None, runs: Sequence[str], budget: Budget
+    project: Project, result: SemanticResult | InstancesResult, task: Task | None, runs: Sequence[str], budget: Budget
 ) -> Pictures:
     """Middle slices with the outlines of reference and prediction."""
     slices, notes = [], []
@@ -170,7 +169,7 @@ def _overlays(
     return Pictures(slices, (), budget.dropped, _note(notes), list(result.objects))
 
 
-def _overlay(project: Project, result: SemanticResult, task: Task | None, run: str) -> Picture:
+def _overlay(project: Project, result: SemanticResult | InstancesResult, task: Task | None, run: str) -> Picture:
     masks = [*_masks(project, result, run, "reference"), *_masks(project, result, run, "prediction")]
     spacing = masks[0][0].voxel_spacing if masks else None
     tomogram = _tomogram(project, run, task, spacing)
@@ -181,22 +180,35 @@ def _overlay(project: Project, result: SemanticResult, task: Task | None, run: s
     for volume, kind, labels in masks:
         ratio = volume.voxel_spacing / tomogram.voxel_spacing
         plane = min(volume.shape[0] - 1, round(middle / ratio))
-        section = np.asarray(volume[plane : plane + 1, :, :])[0]
+        section = np.asarray(volume[plane : plane + 1, :, :])[..., 0, :, :]
         for number, name in enumerate(result.objects):
             if name in labels:
-                mask = section > 0 if labels[name] is None else section == labels[name]
+                mask = _mask(section, labels[name], volume.entry.segmentation_type)
                 path = draw.outline(mask, scale * ratio, picture.height)
                 outlines += [Outline(path, number, kind)] if path else []
     return replace(picture, outlines=tuple(outlines))
 
 
+def _mask(section: np.ndarray, label: int | None, kind: str) -> np.ndarray:
+    """Where an object is in a yx section; of instances, less a border between those that touch."""
+    if kind == "binary":
+        return section > 0
+    if kind == "multilabel":
+        return section == label
+    ids = section if kind == "instance" else np.where(section[0] == label, section[1], 0)
+    mask = ids > 0
+    for one, other in ((np.s_[:-1], np.s_[1:]), (np.s_[:, :-1], np.s_[:, 1:])):
+        mask[one] &= (ids[one] == ids[other]) | (ids[other] == 0)
+    return mask
+
+
 def _masks(
-    project: Project, result: SemanticResult, run: str, side: str
+    project: Project, result: SemanticResult | InstancesResult, run: str, side: str
 ) -> Iterator[tuple[read.StoredVolume, str, dict[str, int | None]]]:
     """The segmentations of one side, with the label of each object in them; None: every voxel that isn't 0."""
     for text in result.reference if side == "reference" else result.input:
         for volume in read.find_segmentations(project, run, segmentation_uri(text)):
-            if volume.entry.is_multilabel:
+            if volume.entry.is_multilabel or volume.entry.is_panoptic:
                 yield volume, side, {name: project.object(name).label for name in result.objects}
             else:
                 yield volume, side, {volume.entry.name: None}

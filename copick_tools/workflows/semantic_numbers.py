@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -56,9 +57,8 @@ def run_score(table: Table, run: int) -> results.SegmentationRun:
     )
 
 
-def comparison(baseline: SegmentationUri, table: Table, other: Table) -> results.Comparison:
-    """The prediction's scores minus those of the baseline."""
-    ours, theirs = table.values[..., 0], other.values[..., 0]
+def comparison(baseline: SegmentationUri, names: Sequence[str], ours: Floats, theirs: Floats) -> results.Comparison:
+    """A number of the prediction minus that of the baseline. ours, theirs: (R, K) of the same runs and objects."""
     score = semantic.mean_score(theirs)
     differences = semantic.object_means(ours) - semantic.object_means(theirs)
     paired, whole = semantic.paired_means(ours, theirs), semantic.paired_score(ours, theirs)
@@ -66,5 +66,5 @@ def comparison(baseline: SegmentationUri, table: Table, other: Table) -> results
         input=[str(baseline)],
         score=number(score),
         difference=difference(semantic.mean_score(ours) - score, whole),
-        objects={name: difference(differences[index], paired, (index,)) for index, name in enumerate(table.names)},
+        objects={name: difference(differences[index], paired, (index,)) for index, name in enumerate(names)},
     )

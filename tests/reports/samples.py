@@ -4,6 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from copick_tools.recipes.instance_results import (
+    InstanceScore,
+    InstancesResult,
+    InstancesRun,
+    PooledNumbers,
+    RunInstances,
+)
 from copick_tools.recipes.results import (
     AxisError,
     Comparison,
@@ -111,7 +118,58 @@ def semantic_result(runs: int = 3, **changes) -> SemanticResult:
     return SemanticResult(**{**document, **changes})
 
 
-def write(folder: Path, result: PointsResult | SemanticResult) -> Path:
+def instances_result(runs: int = 3, **changes) -> InstancesResult:
+    """The second object is a network, and in fewer runs."""
+    names = [f"TS_{number + 1}" for number in range(runs)]
+    thresholds = [0.5 + 0.05 * step for step in range(10)]
+    numbers = {
+        "mean_segmentation_accuracy": 0.6,
+        "ap50": 0.75,
+        "error_rate": 0.25,
+        "mean_matched_iou": 0.8,
+        "panoptic_quality": 0.7,
+        "recognition_quality": 0.875,
+    }
+    counts = {"n_reference": 8, "n_prediction": 8, "tp": [7] * 10, "fp": [1] * 10, "fn": [1] * 10}
+    voxels = {"dice": 0.9, "iou": 0.8}
+    network = {"voi_split": 0.125, "voi_merge": 1.5, "adapted_rand_error": 0.375, "centerline_dice": 0.625}
+    score = {
+        **numbers,
+        **counts,
+        **voxels,
+        "accuracy": [0.75 - 0.05 * step for step in range(10)],
+        "pooled": PooledNumbers(**numbers, ci95={"ap50": (0.7, 0.8)}),
+        "runs": runs,
+        "absent_runs": 0,
+        "unreferenced_runs": 0,
+        "ci95": {"mean_segmentation_accuracy": (0.5, 0.7)},
+    }
+    run = RunInstances(**numbers, **counts, **voxels, both=5, reference=6, prediction=7)
+    document = {
+        "task": None,
+        "split": "test",
+        "score": 0.6,
+        "ci95": (0.5, 0.7),
+        "error_rate": 0.25,
+        "error_rate_ci95": (0.2, 0.3),
+        "thresholds": thresholds,
+        "resampled": False,
+        "objects": {
+            NAMES[0]: InstanceScore(**score),
+            NAMES[1]: InstanceScore(**{**score, **network, "absent_runs": 2}),
+        },
+        "by_run": {name: InstancesRun(score=0.6, error_rate=0.25, objects=dict.fromkeys(NAMES, run)) for name in names},
+        "runs": runs,
+        "run_names": names,
+        "config": "gone/copick.json",
+        "input": ["all:net/1@10?panoptic=true"],
+        "reference": ["all:truth/0@10?panoptic=true"],
+        "warnings": [],
+    }
+    return InstancesResult(**{**document, **changes})
+
+
+def write(folder: Path, result: PointsResult | SemanticResult | InstancesResult) -> Path:
     """Write a result as evaluate does; the folder."""
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "scores.json").write_text(result.model_dump_json())

@@ -6,7 +6,7 @@ import re
 from html.parser import HTMLParser
 
 import pytest
-from reports.samples import full_result, points_result, semantic_result
+from reports.samples import full_result, instances_result, points_result, semantic_result
 
 from copick_tools.recipes.leaderboard import compare, load_leaderboard
 from copick_tools.recipes.load import load_task
@@ -127,6 +127,7 @@ def test_a_result_of_nothing():
         empty,
         full_result(objects=undefined, score=None),
         semantic_result(0, objects={}, score=None),
+        instances_result(0, objects={}, score=None, ci95=None, error_rate=None, error_rate_ci95=None),
     ):
         words = Checker(render([Section("nothing", result)])).words
         assert "–" in " ".join(words)
@@ -198,7 +199,9 @@ def test_many_runs_fold():
 
 class TestNumbers:
     def test_long_form(self):
-        rows = list(csv.DictReader(io.StringIO(as_csv({"a": full_result(), "b": semantic_result()}))))
+        rows = list(
+            csv.DictReader(io.StringIO(as_csv({"a": full_result(), "b": semantic_result(), "c": instances_result()})))
+        )
         assert tuple(rows[0]) == COLUMNS
         found = {(r["evaluation"], r["run"], r["object"], r["number"]): (r["value"], r["low"], r["high"]) for r in rows}
         assert len(found) == len(rows)
@@ -227,3 +230,26 @@ class TestSvg:
         marks = ticks(low, high)
         assert 1 <= len(marks) <= 12
         assert all(low - 1e-9 <= mark <= high + abs(high) * 1e-9 + 1e-9 for mark in marks)
+
+
+def test_instances():
+    text = render([Section("objects", instances_result())])
+    page = Checker(text)
+    said = " ".join(page.words)
+    assert "Mean segmentation accuracy over 2 objects, on 3 runs of split test." in said
+    assert "Error rate, mean over runs: 0.250." in said
+    for title in ("mSA", "AP50", "error rate", "matched IoU", "PQ", "VOI split", "Rand error", "clDice"):
+        assert f'<th scope="col">{title}</th>' in text
+    assert "2 more without any" in text
+    assert text.count("IoU 0.95: 0.300") == 2
+    assert 'id="s1-thresholds"' in text
+
+
+def test_undefined_instances():
+    numbers = dict.fromkeys(instances_result().objects["ribosome"].model_dump(), None)
+    kept = {"n_reference": 0, "n_prediction": 0, "runs": 0, "absent_runs": 3, "unreferenced_runs": 0, "ci95": {}}
+    score = instances_result().objects["ribosome"].model_copy(update={**numbers, **kept, "accuracy": [None] * 10})
+    text = render([Section("none", instances_result(objects={"ribosome": score}, score=None, ci95=None, by_run={}))])
+    words = Checker(text).words
+    assert "–" in " ".join(words)
+    assert not {"None", "nan", "NaN"} & set(" ".join(words).split())

@@ -127,13 +127,14 @@ def test_absent_objects(project):
     assert (ones.surface_dice, ones.centerline_dice) == (pytest.approx(1 / 3), pytest.approx(1 / 3))
 
 
-def test_a_task_names_the_objects_and_their_shapes(project, task):
+@pytest.mark.parametrize("line", ["filament", "network"])
+def test_a_task_names_the_objects_and_their_shapes(project, task, line):
     guess(project, lambda labels: np.where(labels == 2, 0, labels), runs=["TS_3"])
     result = ask(project, ["TS_3"], task=task, split="test")
     assert (result.task, result.split, result.score) == ("toy", "test", 1)
     assert result.objects["apo-ferritin"].dice is None
     assert "apo-ferritin is nowhere in the reference" in result.warnings
-    shapes = {"ribosome": "membrane", "apo-ferritin": "filament"}
+    shapes = {"ribosome": "membrane", "apo-ferritin": line}
     shaped = task.model_copy(
         update={"objects": tuple(o.model_copy(update={"shape": shapes[o.name]}) for o in task.objects)}
     )

@@ -5,7 +5,7 @@ import shutil
 
 import numpy as np
 import pytest
-from reports.samples import full_result, points_result, semantic_result, write
+from reports.samples import full_result, instances_result, points_result, semantic_result, write
 from reports.studies import bench_result, search_record, search_result
 
 from copick_tools.data import read
@@ -79,6 +79,29 @@ class TestPictures:
         assert text.count('class="reference o0"') == 3
         assert 1 <= text.count('class="prediction o0"') <= 2
 
+    @pytest.mark.parametrize("kind", ["panoptic", "instance"])
+    def test_instances(self, project, tmp_path, kind):
+        truth = SegmentationUri("truth", "truth", "0", 10.0, "multilabel")
+        name = "all" if kind == "panoptic" else "ribosome"
+        for run in ("TS_1", "TS_2"):
+            labels = read.read_segmentation(project, run, truth).numpy()
+            halves = np.where(labels > 0, 1 + (np.arange(48) > 24), 0)  # all outlines are cut in two where these touch
+            for user in ("truth/0", "net/1"):
+                uri = SegmentationUri(name, *user.split("/"), 10.0, kind)
+                write_segmentation(project, run, uri, np.stack([labels, halves]) if name == "all" else halves)
+        uris = [f"{name}:{user}@10?{kind}=true" for user in ("net/1", "truth/0")]
+        result = instances_result(config=str(project.config), input=uris[:1], reference=uris[1:])
+        text = page([write(tmp_path / "i", result)], tmp_path, numbers=tmp_path / "n.csv")
+        assert text.count("data:image/jpeg") == 3
+        assert text.count('class="reference o0"') == text.count('class="prediction o0"') == 2
+        assert "Accuracy by threshold" in text
+        assert f"popsicle evaluate -c {project.config}" in text
+        assert "i,,ribosome,pooled.ap50,0.75,0.7,0.8" in (tmp_path / "n.csv").read_text()
+
+    def test_instances_of_a_shipped_task_stand_alone(self, tmp_path):
+        text = page([write(tmp_path / "i", instances_result(task="yeast"))], tmp_path)
+        assert "Beside the paper" not in text
+
     @pytest.mark.parametrize("config", [None, "/gone/copick.json"])
     def test_no_project(self, config, tmp_path):
         text = page([write(tmp_path / "e", full_result(config=config))], tmp_path)
@@ -129,7 +152,8 @@ class TestExperiment:
         [
             ("scores.json", b"\xff\xfe\x00", "is no JSON"),
             ("scores.json", b"[1]", "holds no scores"),
-            ("scores.json", b'{"kind": "instances"}', "holds no scores"),
+            ("scores.json", b'{"kind": "other"}', "holds no scores"),
+            ("scores.json", b'{"kind": "instances"}', "task: Field required"),
             ("scores.json", b'{"kind": "points"}', "task"),
             ("scores.json", b"[" * 100_000, "is no JSON"),
             ("metrics.csv", b"a,b\n1,2\n", "isn't the log of a training"),
