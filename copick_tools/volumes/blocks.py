@@ -18,6 +18,7 @@ from copick_tools.volumes.normalize import Volume
 
 SIZE = 256  # voxels along each axis, as copick's chunks
 Box = tuple[slice, slice, slice]
+Corner = tuple[int, int, int]
 
 
 @dataclass(frozen=True)
@@ -45,10 +46,21 @@ def blocks(shape: tuple[int, ...], halo: int = 0, size: int = SIZE) -> Iterator[
     if halo < 0 or size < 1:
         raise ValueError(f"Expected `halo` to be at least 0 and `size` at least 1, but got {halo} and {size}")
     for corner in product(*(range(0, length, size) for length in shape)):
-        inner = [slice(start, min(start + size, length)) for start, length in zip(corner, shape)]
-        outer = [slice(max(0, s.start - halo), min(length, s.stop + halo)) for s, length in zip(inner, shape)]
-        local = [slice(i.start - o.start, i.stop - o.start) for i, o in zip(inner, outer)]
-        yield Block(_box(outer), _box(inner), _box(local))
+        inner = _box([slice(start, min(start + size, length)) for start, length in zip(corner, shape)])
+        yield around(inner, halo, shape)
+
+
+def around(inner: Box, halo: int, shape: tuple[int, ...]) -> Block:
+    """A box of a volume of ``shape`` (zyx) with a halo of so many voxels on each side, less at the volume's faces."""
+    outer = [slice(max(0, s.start - halo), min(length, s.stop + halo)) for s, length in zip(inner, shape)]
+    local = [slice(i.start - o.start, i.stop - o.start) for i, o in zip(inner, outer)]
+    return Block(_box(outer), inner, _box(local))
+
+
+def corner(box: Box) -> Corner:
+    """The first voxel of a box, zyx."""
+    z, y, x = (int(part.start) for part in box)
+    return z, y, x
 
 
 def bounding_box(mask: Mask) -> Box | None:

@@ -7,12 +7,17 @@ a neighbor of a voxel lies at a fixed distance in that numbering, and nothing is
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
 from copick_tools.types import Integers, Mask
+
+Connectivity = Literal[6, 18, 26]
+Link = tuple[int, int]  # distance to a row, and how far along it voxels touch
+WITHIN: Link = (0, 1)  # a row and itself
 
 
 @dataclass(frozen=True)
@@ -47,9 +52,18 @@ class Grid:
         y = rest // self.row
         return z, y, rest - y * self.row
 
-    def forward(self) -> tuple[int, ...]:
-        """Distances to the rows after a voxel's own that touch it (26-connected)."""
-        return (self.row, self.plane - self.row, self.plane, self.plane + self.row)
+    def forward(self, connectivity: Connectivity = 26) -> tuple[Link, ...]:
+        """Links to the rows after a voxel's own that touch it."""
+        straight, corner = int(connectivity > 6), int(connectivity > 18)
+        links = [(self.row, straight), (self.plane, straight)]
+        if connectivity > 6:
+            links += [(self.plane - self.row, corner), (self.plane + self.row, corner)]
+        return tuple(links)
+
+    def neighbors(self, connectivity: Connectivity = 26) -> tuple[int, ...]:
+        """Distances to the neighbors that come after a voxel."""
+        links = self.forward(connectivity)
+        return (1, *(distance + step for distance, reach in links for step in range(-reach, reach + 1)))
 
 
 @dataclass(frozen=True)
@@ -95,15 +109,12 @@ def true_runs(mask: Mask, corner: Integers, grid: Grid) -> Runs:
     return Runs(first, first + (stops - starts - 1), np.ones(len(first), np.uint8))
 
 
-def touching(runs: Runs, distances: tuple[int, ...]) -> tuple[Integers, Integers]:
-    """Pairs of runs of equal label that touch (26-connected): their rows, each pair once.
-
-    distances: to the rows that are looked at, see `Grid.forward`; 0: within the row.
-    """
+def touching(runs: Runs, links: tuple[Link, ...]) -> tuple[Integers, Integers]:
+    """Pairs of runs of equal label that touch: their rows, each pair once. links: see `Grid.forward`, `WITHIN`."""
     ones, others = [], []
-    for distance in distances:
-        low = np.searchsorted(runs.last, runs.first + (distance - 1))
-        high = np.searchsorted(runs.first, runs.last + (distance + 1), side="right")
+    for distance, reach in links:
+        low = np.searchsorted(runs.last, runs.first + (distance - reach))
+        high = np.searchsorted(runs.first, runs.last + (distance + reach), side="right")
         count = high - low
         one = np.repeat(np.arange(len(runs)), count)
         other = np.arange(len(one)) + np.repeat(low - np.cumsum(count) + count, count)

@@ -127,10 +127,38 @@ def test_an_error_on_the_way_leaves_nothing(project):
     assert not list((project.folder / ".popsicle/staging").iterdir())
 
 
-def test_panoptic_ones_do_not_come_in_slabs(project):
+@pytest.mark.parametrize("shape", [(5, 7, 9), (300, 20, 270)])
+def test_panoptic_ones_come_in_slabs_of_two_channels(project, shape):
+    rng = np.random.default_rng(0)
+    labels = rng.integers(0, 3, shape)
+    both = np.stack([labels, np.where(labels > 0, rng.integers(0, 70_000, shape), 0)]).astype(np.uint32)
+    both[:, 0, 0, 0] = 1, 70_000
+    whole, parts = (SegmentationUri("both", user, "1", 10.0, "panoptic") for user in ("whole", "parts"))
+    write.write_segmentation(project, "TS_1", whole, both)
+    slabs_of = ((z, both[:, z : z + 3]) for z in range(0, shape[0], 3))
+    write.write_segmentation_slabs(project, "TS_1", parts, shape, slabs_of, np.uint32)
+    assert files(store(project, parts)) == files(store(project, whole))
+    assert (read.read_segmentation(open_project(project.config), "TS_1", parts).numpy() == both).all()
+
+
+@pytest.mark.parametrize("slab", [np.ones((4, 4, 4)), np.ones((3, 4, 4, 4)), np.ones((2, 5, 4, 4))])
+def test_slabs_of_other_shapes_are_no_panoptic_ones(project, slab):
     uri = SegmentationUri("both", "parts", "1", 10.0, "panoptic")
-    with pytest.raises(ValueError, match="two channels"):
-        write.write_segmentation_slabs(project, "TS_1", uri, (4, 4, 4), iter([(0, ones(4, 4, 4))]), np.uint8)
+    with pytest.raises(ValueError, match="doesn't follow 0 slices"):
+        write.write_segmentation_slabs(project, "TS_1", uri, (4, 4, 4), iter([(0, slab.astype(int))]), np.uint16)
+    assert not write.has_segmentation(project, "TS_1", uri)
+
+
+def test_channels_are_read_one_by_one(project):
+    uri = SegmentationUri("both", "parts", "1", 10.0, "panoptic")
+    both = np.stack([np.full((3, 4, 5), 2), np.arange(60).reshape(3, 4, 5)])
+    write.write_segmentation(project, "TS_1", uri, both)
+    stored = read.read_segmentation(project, "TS_1", uri)
+    assert stored.shape == (3, 4, 5)
+    for number, channel in enumerate(("label", "instance")):
+        one = stored.of_channel(channel)
+        assert one.shape == (3, 4, 5)
+        assert (one[1:, :2, 3:] == both[number, 1:, :2, 3:]).all()
 
 
 def test_memory_does_not_grow_with_the_height(project):

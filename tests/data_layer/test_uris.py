@@ -2,7 +2,7 @@
 
 import pytest
 
-from copick_tools.data.uris import picks_uri, same_spacing, segmentation_uri, tomogram_uri
+from copick_tools.data.uris import names_instances, picks_uri, same_spacing, segmentation_uri, tomogram_uri
 from copick_tools.errors import UsageError
 
 
@@ -20,6 +20,21 @@ def test_spacing_matches_within_a_twentieth_of_an_angstrom():
     assert not tomogram_uri("wbp@10.0").matches("wbp", 10.06)
     assert tomogram_uri("wbp").matches("wbp", 4.99)
     assert same_spacing(None, 3)
+
+
+@pytest.mark.parametrize(
+    ("text", "named"),
+    [
+        ("mito:unet/1?instance=true", True),
+        ("*:unet/1@10?panoptic=true", True),
+        ("cells:unet/1?multilabel=true", False),
+        ("mito:unet/1?instance=false", False),
+        ("mito:unet/1@10", False),
+        ("*:unet/1", False),
+    ],
+)
+def test_what_names_instances(text, named):
+    assert names_instances(text) == named
 
 
 def test_segmentations():

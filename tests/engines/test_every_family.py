@@ -67,7 +67,17 @@ def test_it_finds_particles(popsicle, family):
     best = popsicle("train", "phantom-sim/tiny", "-s", f"model.family={family}", "--out", family).strip()
     assert best == f"{family}/best.ckpt"
     assert {path.name for path in (popsicle.folder / family).iterdir()} == {
-        *("recipe.yaml", "data.json", "versions.json", "usage.json", "log.txt", "metrics.csv", "best.ckpt", "last.ckpt", "finished"),
+        *(
+            "recipe.yaml",
+            "data.json",
+            "versions.json",
+            "usage.json",
+            "log.txt",
+            "metrics.csv",
+            "best.ckpt",
+            "last.ckpt",
+            "finished",
+        ),
     }
     popsicle("localize", best, "-i", "wbp@10.012", "-o", f":{family}/1", "--split", "test")
     found = json.loads(
