@@ -849,7 +849,7 @@ def test_memory_is_bounded_whatever_the_size(small, out):
 
 def test_ctrl_c_ends_it_and_the_next_fetch_goes_on(small, popsicle, out):
     """Within a slow body; what had come is kept."""
-    fault = small.portal.slow(rate=2_000, kind="s3", path="TS_5_4")
+    fault = small.portal.slow(rate=300, kind="s3", path="TS_5_4")
     process = start(small.portal.url, out, "--split", "train")
     while fault.fired < 1 and process.poll() is None:
         time.sleep(0.01)
