@@ -88,5 +88,10 @@ def test_plugins_of_copick_are_real_commands():
         "popsicle-evaluate",
         "popsicle-score",
         "popsicle-submit",
+        "popsicle-search",
+        "popsicle-instances",
+        "popsicle-review",
+        "popsicle-consensus",
+        "popsicle-bench",
     }
     assert all(isinstance(command, click.Command) for command in found.values())

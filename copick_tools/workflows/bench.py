@@ -7,7 +7,6 @@ import logging
 import queue
 import threading
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,9 +18,9 @@ from copick_tools.recipes.recipe import Recipe
 from copick_tools.recipes.study_results import BenchPlan, BenchResult, StepOutcome
 from copick_tools.recipes.task import Task
 from copick_tools.reports.study import bench_csv, bench_html, bench_markdown
-from copick_tools.workflows.bench_job import Interrupted, Job
+from copick_tools.workflows.bench_job import Job
 from copick_tools.workflows.bench_table import table
-from copick_tools.workflows.children import require_devices
+from copick_tools.workflows.children import on_each, require_devices
 from copick_tools.workflows.train import plan_training
 
 log = logging.getLogger("copick_tools")
@@ -125,13 +124,7 @@ def bench(plan: Plan, progress: Progress, devices: Sequence[str] = ("auto",)) ->
     for job in plan.jobs:
         waiting.put(job)
     runner = _Runner(plan, waiting, progress)
-    with ThreadPoolExecutor(len(devices), "bench") as pool:
-        futures = [pool.submit(runner.work, device) for device in devices]
-        try:
-            for future in futures:
-                future.result()
-        finally:
-            runner.stop.set()
+    on_each(devices, runner.work, runner.stop)
     return runner.write()
 
 
@@ -162,20 +155,14 @@ class _Runner:
 
     def work(self, device: str) -> None:
         """Jobs on a device, until there are no more."""
-        try:
-            while not self.stop.is_set():
-                try:
-                    job = self.waiting.get_nowait()
-                except queue.Empty:
-                    return
-                for outcome in job.work(device, self.stop):
-                    self.tell(outcome)
-                self.write()
-        except Interrupted:
-            return
-        except BaseException:
-            self.stop.set()
-            raise
+        while not self.stop.is_set():
+            try:
+                job = self.waiting.get_nowait()
+            except queue.Empty:
+                return
+            for outcome in job.work(device, self.stop):
+                self.tell(outcome)
+            self.write()
 
     def write(self) -> BenchResult:
         """The table of what is finished: after each job, so that an interrupted run has one too."""

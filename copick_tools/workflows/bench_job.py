@@ -25,18 +25,12 @@ from copick_tools.recipes.results import Evaluation, RunsResult
 from copick_tools.recipes.rules import particles
 from copick_tools.recipes.study_results import JobRecord, StepOutcome
 from copick_tools.recipes.task import Task
-from copick_tools.workflows.children import Child, wait_for_former
+from copick_tools.workflows.children import Child, Interrupted, wait_for_former
 from copick_tools.workflows.evaluate import Question, evaluate
 from copick_tools.workflows.evaluate_segmentations import SegmentationQuestion, evaluate_segmentations
 from copick_tools.workflows.predict import THRESHOLDS
 from copick_tools.workflows.scoring import write_scores
 from copick_tools.workflows.train import Plan, is_finished
-
-LOOK = 1.0  # seconds between two looks at a command
-
-
-class Interrupted(Exception):
-    """The benchmark run is to end."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -267,15 +261,7 @@ class Job:
         logs = self.folder.parent / "logs"
         stem = f"{self.folder.name}-{step}"
         child = Child.start(self.command(step, device), logs / f"{stem}.json", logs / f"{stem}.log")
-        try:
-            while (code := child.wait(LOOK)) is None:
-                if stop.is_set():
-                    raise Interrupted
-        finally:
-            child.end()
-        if code:
-            if stop.is_set():
-                raise Interrupted
+        if child.follow(stop):
             raise PopsicleError(child.why(), f"see {child.log}")
 
     def _timed(self, step: str) -> dict[str, float]:

@@ -7,13 +7,32 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from copick_tools.data.locking import Busy, locked
 
 PATIENCE = 30.0  # seconds that a command has to end when it is told to
+LOOK = 1.0  # seconds between two looks at a command
+
+
+class Interrupted(Exception):
+    """Everything is to end; what was begun goes on when it is started again."""
+
+
+def on_each(devices: Sequence[str], work: Callable[[str], None], stop: threading.Event) -> None:
+    """Call ``work`` with every device, all at once. Where one fails, or on Ctrl-C, the others are told by ``stop``."""
+    with ThreadPoolExecutor(len(devices)) as pool:
+        futures = [pool.submit(work, device) for device in devices]
+        try:
+            for future in as_completed(futures):
+                with suppress(Interrupted):
+                    future.result()
+        finally:
+            stop.set()
 
 
 def require_devices(names: Sequence[str]) -> None:
@@ -70,6 +89,23 @@ class Child:
         except subprocess.TimeoutExpired:
             return None
         self._let_go()
+        return code
+
+    def follow(self, stop: threading.Event, enough: Callable[[], bool] = lambda: False) -> int | None:
+        """Its exit code once it has ended; None where ``enough``, asked now and then, said so: then it is told to end.
+
+        Raises Interrupted when ``stop`` is set.
+        """
+        try:
+            while (code := self.wait(LOOK)) is None:
+                if stop.is_set():
+                    raise Interrupted
+                if enough():
+                    return None
+        finally:
+            self.end()
+        if code and stop.is_set():
+            raise Interrupted
         return code
 
     def end(self) -> None:

@@ -6,7 +6,6 @@ import logging
 import math
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,9 +31,9 @@ from copick_tools.recipes.space import (
 )
 from copick_tools.recipes.study_results import SearchRecord, SearchResult
 from copick_tools.recipes.task import Task
-from copick_tools.workflows.children import require_devices
+from copick_tools.workflows.children import Interrupted, on_each, require_devices
 from copick_tools.workflows.search_study import Study, require_optuna
-from copick_tools.workflows.search_trial import Interrupted, Outcome, run_trial
+from copick_tools.workflows.search_trial import Outcome, run_trial
 from copick_tools.workflows.train import Plan as Training
 from copick_tools.workflows.train import plan_training
 
@@ -177,13 +176,7 @@ def search(
     worker = _Worker(plan, study, trials, progress, tuple(options))
     worker.report(None)
     try:
-        with ThreadPoolExecutor(len(devices), "search") as pool:
-            futures = [pool.submit(worker.work, device) for device in devices]
-            try:
-                for future in futures:
-                    future.result()
-            finally:
-                worker.stop.set()
+        on_each(devices, worker.work, worker.stop)
     finally:
         with locked(folder / "lock"):  # so that none writes what is older than what another wrote
             result = conclude(plan, study)
@@ -213,18 +206,12 @@ class _Worker:
 
     def work(self, device: str) -> None:
         """Trials on a device, until there are no more."""
-        try:
-            while not self.stop.is_set():
-                with ExitStack() as mine:
-                    trial = self.study.next(self.trials, mine)
-                    if trial is None:
-                        return
-                    self._one(trial, device)
-        except Interrupted:
-            return
-        except BaseException:
-            self.stop.set()
-            raise
+        while not self.stop.is_set():
+            with ExitStack() as mine:
+                trial = self.study.next(self.trials, mine)
+                if trial is None:
+                    return
+                self._one(trial, device)
 
     def _one(self, trial: Any, device: str) -> None:
         plan = self.plan

@@ -17,12 +17,6 @@ from copick_tools.workflows.children import Child, wait_for_former
 if TYPE_CHECKING:
     import optuna
 
-LOOK = 1.0  # seconds between two looks at a training
-
-
-class Interrupted(Exception):
-    """The search is to end; the trial goes on when it is started again."""
-
 
 @dataclass(frozen=True)
 class Outcome:
@@ -47,17 +41,14 @@ def run_trial(
     command = ["train", str(source), "--out", str(out), "--resume", *options]
     child = Child.start(command, out.with_suffix(".out"), out.with_suffix(".log"))
     told = dict(trial.study.get_trials(deepcopy=False)[trial.number].intermediate_values)
-    try:
-        while (code := child.wait(LOOK)) is None:
-            if stop.is_set():
-                raise Interrupted
-            _report(trial, out, told)
-            if told and trial.should_prune():
-                return Outcome(told[max(told)], pruned=True)
-    finally:
-        child.end()
-    if stop.is_set() and code:
-        raise Interrupted
+
+    def lags_behind() -> bool:
+        _report(trial, out, told)
+        return bool(told) and trial.should_prune()
+
+    code = child.follow(stop, lags_behind)
+    if code is None:
+        return Outcome(told[max(told)], pruned=True)
     _report(trial, out, told)
     scores = [score for _, score in _validations(out)]
     if code or not scores:

@@ -19,11 +19,11 @@ from copick_tools.errors import FormatError, PopsicleError, UsageError
 from copick_tools.recipes.load import load_recipe, read_yaml
 from copick_tools.recipes.space import Choice, Number
 from copick_tools.recipes.study_results import SearchResult, Usage
-from copick_tools.workflows import search_trial
-from copick_tools.workflows.children import Child, wait_for_former
+from copick_tools.workflows import children, search_trial
+from copick_tools.workflows.children import Child, Interrupted, wait_for_former
 from copick_tools.workflows.search import plan_search, search
 from copick_tools.workflows.search_study import DEATHS, STALE, Study
-from copick_tools.workflows.search_trial import Interrupted, Outcome, run_trial
+from copick_tools.workflows.search_trial import Outcome, run_trial
 
 SPACE = {"optimizer.lr": Number(low=1e-3, high=1e-2, log=True), "patch": Choice(choices=([8, 8], [16, 16]))}
 
@@ -226,7 +226,7 @@ sys.stderr.write("Error: out of memory\\n"); sys.exit({code})
 @pytest.fixture
 def trained(monkeypatch):
     """Trainings that a script plays."""
-    monkeypatch.setattr(search_trial, "LOOK", 0.05)
+    monkeypatch.setattr(children, "LOOK", 0.05)
 
     def play(scores, pause=0.0, code=0):
         def start(command, result, log):
