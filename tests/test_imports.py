@@ -46,6 +46,7 @@ def test_each_command_module_is_light(name):
         "targets",
         "report",
         "simulate",
+        "simulate_organelles",
         "importing",
         "manifest",
         "split",

@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
 from copick_tools.cli import options, output
 from copick_tools.cli.base import CONTEXT, Command
 from copick_tools.cli.walking import walk
+
+if TYPE_CHECKING:
+    from copick_tools.workflows.simulating import SimulationPlan
+
+F = TypeVar("F", bound=Callable[..., Any])
+PLAN = ("runs", "shape", "voxel_spacing", "preset", "seed", "positions")  # the other options change the settings
 
 
 class Shape(click.ParamType):
@@ -46,13 +53,41 @@ def simulate() -> None:
     """Make a project of simulated tomograms, with its truth."""
 
 
+def _of_the_project(runs: str, shape: str, voxel_spacing: str, preset: str) -> Callable[[F], F]:
+    """What every simulation may be asked for; the texts are defaults, and what `hard` is."""
+    given = (
+        click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder of the project."),
+        click.option("--runs", type=click.IntRange(1), help=f"Tomograms. [default: {runs}]"),
+        click.option("--shape", type=Shape(), help=f"Voxels along z, y, x. [default: {shape}]"),
+        click.option("--voxel-spacing", type=float, help=f"Angstrom. [default: {voxel_spacing}]"),
+        click.option("--preset", metavar="easy|hard", help=f"{preset} [default: hard]"),
+        click.option("--seed", type=click.IntRange(0), help="Same seed, same bytes. [default: 0]"),
+    )
+    return _all(*given)
+
+
+def _all(*given: Callable[[F], F]) -> Callable[[F], F]:
+    """Several options as one decorator."""
+
+    def decorate(command: F) -> F:
+        for option in reversed(given):
+            command = option(command)
+        return command
+
+    return decorate
+
+
+_of_the_microscope = _all(
+    click.option("--dose", type=float, help="Electrons per square angstrom and tilt."),
+    click.option("--defocus", type=float, help="Angstrom."),
+    click.option("--tilt-range", type=float, help="Degrees to either side."),
+    click.option("--tilt-step", type=float, help="Degrees."),
+    click.option("--thickness", type=float, help="Angstrom of ice that the electrons cross."),
+)
+
+
 @simulate.command(cls=Command)
-@click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder of the project.")
-@click.option("--runs", type=click.IntRange(1), help="Tomograms. [default: 8, or one for each --positions]")
-@click.option("--shape", type=Shape(), help="Voxels along z, y, x. [default: 64,256,256]")
-@click.option("--voxel-spacing", type=float, help="Angstrom. [default: 10.012]")
-@click.option("--preset", metavar="easy|hard", help="hard: as hard as the real phantom. [default: hard]")
-@click.option("--seed", type=click.IntRange(0), help="Same seed, same bytes. [default: 0]")
+@_of_the_project("8, or one for each --positions", "64,256,256", "10.012", "hard: as hard as the real phantom.")
 @click.option(
     "--positions",
     multiple=True,
@@ -62,22 +97,12 @@ def simulate() -> None:
 @click.option(
     "--counts", multiple=True, type=Counts(), help="Copies in 64 x 256 x 256 voxels of 10 A; repeat for more."
 )
-@click.option("--dose", type=float, help="Electrons per square angstrom and tilt.")
-@click.option("--defocus", type=float, help="Angstrom.")
-@click.option("--tilt-range", type=float, help="Degrees to either side.")
-@click.option("--tilt-step", type=float, help="Degrees.")
-@click.option("--thickness", type=float, help="Angstrom of ice that the electrons cross.")
+@_of_the_microscope
 @options.workers
 @options.overwrite
 @options.as_json
 def phantom(
-    out: Path,
-    runs: int | None,
-    counts: tuple[tuple[str, float], ...],
-    workers: int,
-    overwrite: bool,
-    as_json: bool,
-    **given: Any,
+    out: Path, counts: tuple[tuple[str, float], ...], workers: int, overwrite: bool, as_json: bool, **given: Any
 ) -> None:
     """Six macromolecular complexes with membranes and decoys (task phantom-sim).
 
@@ -89,16 +114,46 @@ def phantom(
     from dataclasses import replace
 
     from copick_tools.workflows.simulate import PhantomProject
-    from copick_tools.workflows.simulate import simulate as run_simulation
 
-    plan_keys = ("shape", "voxel_spacing", "preset", "seed", "positions")
-    chosen = {key: given[key] for key in plan_keys if given[key] is not None}
-    changes = {key: value for key, value in given.items() if key not in plan_keys and value is not None}
+    chosen, changes = _sorted(given)
+    if chosen.get("positions"):
+        chosen.setdefault("runs", len(chosen["positions"]))
     plan = PhantomProject(**chosen)
-    if runs or plan.positions:
-        plan = PhantomProject(**chosen, runs=runs or len(plan.positions))
     if counts:
         changes["counts"] = {**plan.settings().counts, **dict(counts)}
-    project, names, results = run_simulation(out, replace(plan, changes=changes), workers, overwrite)
+    _simulate(out, replace(plan, changes=changes), workers, overwrite, as_json)
+
+
+@simulate.command(cls=Command)
+@_of_the_project("13", "48,160,160", "20", "easy: more dose and contrast.")
+@_of_the_microscope
+@options.workers
+@options.overwrite
+@options.as_json
+def organelles(out: Path, workers: int, overwrite: bool, as_json: bool, **given: Any) -> None:
+    """Touching vesicles, mitochondria, networks of ER and bacteria, each with an id (task organelle-sim).
+
+    \b
+    Writes tomograms wbp, the panoptic truth organelles:simulation/0 (labels, and ids from 1 within each object),
+    the same as a multilabel segmentation, and one instance segmentation for each object. No picks.
+    Example: popsicle simulate organelles --out cells && export COPICK_CONFIG=cells/copick.json
+    """
+    from copick_tools.workflows.simulate_organelles import OrganelleProject
+
+    chosen, changes = _sorted(given)
+    _simulate(out, OrganelleProject(**chosen, changes=changes), workers, overwrite, as_json)
+
+
+def _sorted(given: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """What was given: for the plan, and for the settings."""
+    known = {key: value for key, value in given.items() if value is not None}
+    return {k: v for k, v in known.items() if k in PLAN}, {k: v for k, v in known.items() if k not in PLAN}
+
+
+def _simulate(out: Path, plan: SimulationPlan, workers: int, overwrite: bool, as_json: bool) -> None:
+    """Simulate, and say what each run holds."""
+    from copick_tools.workflows.simulating import simulate as run_simulation
+
+    project, names, results = run_simulation(out, plan, workers, overwrite)
     output.note(f"project: {project.config}")
     walk(results, names, str(project.config), as_json)

@@ -50,7 +50,9 @@ class Split(Strict):
 class Metric(Strict):
     """How predictions are scored."""
 
-    name: Literal["fbeta", "dice"]
+    name: Literal["fbeta", "dice", "instances"] = Field(
+        description="of picks, of segmentations, of instances: their mean segmentation accuracy"
+    )
     beta: float = Field(1.0, gt=0)
     rule: Literal["one-to-one", "kaggle"] = Field("one-to-one", description="kaggle: the challenge's official code")
     official: Literal["czii", "byu"] | None = Field(None, description="which official code `kaggle` names")
@@ -71,7 +73,7 @@ class Task(Strict):
 
     name: Name
     title: str
-    kind: Literal["localization", "segmentation"]
+    kind: Literal["localization", "segmentation", "instances"]
     description: str
     source: str = Field(description="paper section, publication or program that the numbers come from")
     simulated: bool = False

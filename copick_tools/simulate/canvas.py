@@ -51,9 +51,9 @@ class Canvas:
         voxel = self._voxel(position)
         nearest = np.round(voxel).astype(int)
         start = nearest - len(density.potential) // 2
-        self._add(start, rotate(density.potential, rotation, voxel - nearest))
+        self.add(start, rotate(density.potential, rotation, voxel - nearest))
         if mark is not None:
-            self._stamp(start, rotate(density.body, rotation, voxel - nearest) > 0.5, mark)
+            self.stamp(start, rotate(density.body, rotation, voxel - nearest) > 0.5, mark)
 
     def paint_vesicle(self, position: Floats, radius: float, mark: Mark | None) -> None:
         """position: (3,) xyz in angstrom; radius: angstrom, to the middle of the bilayer."""
@@ -67,19 +67,21 @@ class Canvas:
         shell = np.abs(depth) < FADE
         potential = np.zeros_like(depth)
         potential[shell] = bilayer_potential(depth[shell])
-        self._add(start, potential)
+        self.add(start, potential)
         if mark is not None:
-            self._stamp(start, np.abs(depth) < HALF_THICKNESS, mark)
+            self.stamp(start, np.abs(depth) < HALF_THICKNESS, mark)
 
     def _voxel(self, position: Floats) -> Floats:
         """(3,) zyx of a position in the padded field, in fractions of voxels."""
         return np.asarray(position)[::-1] / self.field.voxel_spacing + self.field.margin
 
-    def _add(self, start: Integers, potential: Floats) -> None:
+    def add(self, start: Integers, potential: Floats) -> None:
+        """Add a box of potential (zyx) that begins at ``start`` (zyx, voxels of the padded field)."""
         into, part = _overlap(start, potential.shape, self.field.padded)
         self.potential[into] += potential[part]
 
-    def _stamp(self, start: Integers, body: Mask, mark: Mark) -> None:
+    def stamp(self, start: Integers, body: Mask, mark: Mark) -> None:
+        """Write ``mark`` where a box (zyx) that begins at ``start`` (zyx, voxels of the padded field) is true."""
         into, part = _overlap(start - np.array(self.field.margin), body.shape, self.field.shape)
         self.segmentation[into][body[part]] = mark.label
         self.instances[into][body[part]] = mark.instance

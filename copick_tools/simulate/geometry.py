@@ -13,6 +13,7 @@ from copick_tools.errors import UsageError
 from copick_tools.types import Floats, Mask
 
 Shape = tuple[int, int, int]
+Box = tuple[slice, slice, slice]  # zyx
 
 REACH = 180.0  # angstrom; a particle centered farther outside doesn't reach into the volume
 
@@ -45,6 +46,21 @@ class Field:
         """xyz in angstrom: the centers of the first and of the last voxel of the simulated volume."""
         low = -np.array(self.margin[::-1]) * self.voxel_spacing
         return low, low + (np.array(self.padded[::-1]) - 1) * self.voxel_spacing
+
+    def box(self, low: Floats, high: Floats) -> Box:
+        """The part zyx of the simulated volume between two corners (3,) xyz in angstrom, perhaps empty."""
+        start = np.ceil(np.asarray(low)[::-1] / self.voxel_spacing).astype(int) + self.margin
+        stop = np.floor(np.asarray(high)[::-1] / self.voxel_spacing).astype(int) + self.margin + 1
+        z, y, x = (slice(*np.clip((a, max(a, b)), 0, n).tolist()) for a, b, n in zip(start, stop, self.padded))
+        return z, y, x
+
+    def axes(self, box: Box) -> tuple[Floats, Floats, Floats]:
+        """z, y and x in angstrom of the voxels of a box of the simulated volume, float32, ready to broadcast."""
+        z, y, x = (
+            ((np.arange(part.start, part.stop) - margin) * self.voxel_spacing).astype(np.float32)
+            for part, margin in zip(box, self.margin)
+        )
+        return z[:, None, None], y[None, :, None], x[None, None, :]
 
     def keeps(self, positions: Floats) -> Mask:
         """(N,): whether positions (N, 3) xyz in angstrom lie in a voxel of the kept volume."""

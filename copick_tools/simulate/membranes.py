@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -60,12 +61,19 @@ def scatter_vesicles(
     return placed
 
 
-def bilayer_potential(depth: Floats) -> Floats:
-    """Volt over ice at ``depth`` (angstrom from the middle of the bilayer): two head-group peaks and a trough."""
-    heads = _gaussian(depth - HEAD_DISTANCE, HEAD_WIDTH) + _gaussian(depth + HEAD_DISTANCE, HEAD_WIDTH)
-    return HEAD_POTENTIAL * heads + TAIL_POTENTIAL * _gaussian(depth, TAIL_WIDTH)
+def bilayer_potential(depth: Floats, blur: float = 0.0) -> Floats:
+    """Volt over ice at ``depth`` (angstrom from the middle of the bilayer): two head-group peaks and a trough.
+
+    blur: angstrom, standard deviation of a Gaussian that the profile is seen through, where voxels are coarse.
+    """
+    heads = _gaussian(depth - HEAD_DISTANCE, HEAD_WIDTH, blur) + _gaussian(depth + HEAD_DISTANCE, HEAD_WIDTH, blur)
+    return HEAD_POTENTIAL * heads + TAIL_POTENTIAL * _gaussian(depth, TAIL_WIDTH, blur)
 
 
-def _gaussian(distance: Floats, width: float) -> Floats:
+def _gaussian(distance: Floats, width: float, blur: float) -> Floats:
+    """A peak of height 1 and ``width``, blurred at equal integral."""
+    if blur:
+        blurred = math.hypot(width, blur)
+        return np.float32(width / blurred) * _gaussian(distance, blurred, 0.0)
     peak: Floats = np.exp(-0.5 * (distance / width) ** 2)
     return peak

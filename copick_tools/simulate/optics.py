@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import fft
 
-from copick_tools.simulate.settings import PhantomSettings
+from copick_tools.simulate.imaging import ImagingSettings
 from copick_tools.types import Floats
 
 WAVELENGTH = 0.019687  # angstrom, electrons of 300 kV
@@ -23,7 +23,7 @@ class Tilts:
     dose_before: Floats
 
 
-def tilt_scheme(settings: PhantomSettings) -> Tilts:
+def tilt_scheme(settings: ImagingSettings) -> Tilts:
     """Dose-symmetric: from 0 outward, to both sides in turn (Hagen, Wan and Briggs 2017)."""
     steps = int(settings.tilt_range / settings.tilt_step + 1e-6)
     angles = np.arange(-steps, steps + 1) * settings.tilt_step
@@ -48,7 +48,7 @@ class Frequencies:
         return cls(y, x, y**2 + x**2)
 
 
-def contrast_transfer(square: Floats, defocus: float, settings: PhantomSettings) -> Floats:
+def contrast_transfer(square: Floats, defocus: float, settings: ImagingSettings) -> Floats:
     """sin(chi) with amplitude contrast; positive where potential turns dark (Williams and Carter; Rohou and Grigorieff 2015).
 
     square: squared frequency in 1 / angstrom^2; defocus: angstrom, underfocus positive.
@@ -69,7 +69,7 @@ def dose_envelope(square: Floats, dose: float) -> Floats:
 
 
 def image_tilts(
-    projections: Floats, tilts: Tilts, voxel_spacing: float, settings: PhantomSettings, rng: np.random.Generator
+    projections: Floats, tilts: Tilts, voxel_spacing: float, settings: ImagingSettings, rng: np.random.Generator
 ) -> Floats:
     """Electron images, relative to their mean, float32 (tilt, y, x); particles are dark.
 
@@ -91,7 +91,7 @@ def image_tilts(
     return images
 
 
-def electrons_per_pixel(angles: Floats, voxel_spacing: float, settings: PhantomSettings) -> Floats:
+def electrons_per_pixel(angles: Floats, voxel_spacing: float, settings: ImagingSettings) -> Floats:
     """(tilts,): expected counts; inelastically scattered electrons are lost, more of them at high tilts.
 
     angles: (tilts,) in degrees; voxel_spacing: angstrom.

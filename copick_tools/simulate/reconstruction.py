@@ -6,13 +6,13 @@ import numpy as np
 from scipy import fft
 
 from copick_tools.simulate.geometry import Field
+from copick_tools.simulate.imaging import ImagingSettings
 from copick_tools.simulate.optics import Frequencies, contrast_transfer
 from copick_tools.simulate.projector import back_project
-from copick_tools.simulate.settings import PhantomSettings
 from copick_tools.types import Floats
 
 
-def reconstruct(images: Floats, angles: Floats, field: Field, settings: PhantomSettings) -> Floats:
+def reconstruct(images: Floats, angles: Floats, field: Field, settings: ImagingSettings) -> Floats:
     """The tomogram of the kept volume, float32 zyx; particles are dark (low values).
 
     images: (tilt, y, x), dark particles; angles: (tilts,) in degrees.
@@ -26,7 +26,7 @@ def reconstruct(images: Floats, angles: Floats, field: Field, settings: PhantomS
     return back_project(filtered, angles, field.shape)
 
 
-def _weights(frequencies: Frequencies, width: int, voxel_spacing: float, settings: PhantomSettings) -> Floats:
+def _weights(frequencies: Frequencies, width: int, voxel_spacing: float, settings: ImagingSettings) -> Floats:
     """Phase flip at the nominal defocus x ramp across the tilt axis x Hann window up to Nyquist."""
     flip = np.sign(contrast_transfer(frequencies.square, settings.defocus, settings))
     ramp = np.maximum(frequencies.x * voxel_spacing, 0.5 / width)  # cycles per pixel; keeps some of the mean

@@ -3,34 +3,42 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Protocol
 
 import numpy as np
 from scipy.spatial import KDTree
 
 from copick_tools.simulate.geometry import Field
-from copick_tools.simulate.membranes import Spheres, Vesicles
+from copick_tools.simulate.membranes import Spheres
 from copick_tools.types import Floats, Mask
 
 CUT = 0.6  # of the radius: scattered particles are mostly in view or mostly out of it, for experts pick no halves
 ROUNDS = 60  # tries to find room for a sphere before it is left out
 
 
+class Obstacles(Protocol):
+    """What spheres have to keep away from."""
+
+    def clear(self, positions: Floats, radius: float) -> Mask:
+        """(M,): whether spheres at positions (M, 3) xyz in angstrom touch none of it; radius: angstrom."""
+
+
 def scatter(
-    count: int, radius: float, field: Field, obstacles: tuple[Sequence[Spheres], Vesicles], rng: np.random.Generator
+    count: int, radius: float, field: Field, obstacles: tuple[Sequence[Spheres], Obstacles], rng: np.random.Generator
 ) -> Floats:
     """Up to ``count`` positions (N, 3) xyz in angstrom of spheres that touch no obstacle and not each other.
 
     radius: angstrom.
     """
-    solids, vesicles = obstacles
+    solids, others = obstacles
     trees = [(KDTree(centers), other) for centers, other in solids if len(centers)]
     low, high = _room(field, radius)
-    placed = np.zeros((0, 3))
+    placed: Floats = np.zeros((0, 3))
     for _ in range(ROUNDS):
         if len(placed) == count:
             break
         tried = rng.uniform(low, high, (count - len(placed), 3))
-        tried = tried[field.uncut(tried, CUT * radius) & _clear(tried, radius, trees) & vesicles.clear(tried, radius)]
+        tried = tried[field.uncut(tried, CUT * radius) & _clear(tried, radius, trees) & others.clear(tried, radius)]
         placed = _apart(np.concatenate([placed, tried]), 2 * radius)
     return placed
 

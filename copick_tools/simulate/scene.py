@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import count
 
@@ -53,7 +53,7 @@ def build_scene(
 
     positions: object -> (N, 3) xyz in angstrom, taken as they are; None places copies by ``settings.counts``.
     """
-    _check_labels(labels)
+    check_labels(labels, [*density_names(), MEMBRANE])
     given = None if positions is None else {name: _checked(name, xyz, field) for name, xyz in positions.items()}
     densities = load_densities([*(given or {}), *scattered(settings, given)], field.voxel_spacing)
     radii = {name: density.radius for name, density in densities.items()}
@@ -92,8 +92,8 @@ def _points(copies: Copies, instances: list[int]) -> Points:
     return replace(points, instance_ids=np.array(instances, dtype=np.int64))
 
 
-def _check_labels(labels: Mapping[str, int]) -> None:
-    known = [*density_names(), MEMBRANE]
+def check_labels(labels: Mapping[str, int], known: Sequence[str]) -> None:
+    """Raise UsageError unless ``labels`` (name -> label) names known objects and has labels that can be stored."""
     for name, label in labels.items():
         if name not in known:
             raise UsageError(f"the simulator has no object {name!r}", nearest(name, known))

@@ -35,6 +35,7 @@ class TestLook:
         assert {row["name"] for row in popsicle.json("tasks", "ls")} == {
             "phantom",
             "phantom-sim",
+            "organelle-sim",
             "motorbench",
             "bacterial",
             "yeast",

@@ -232,18 +232,25 @@ def read_simulation(sidecar: Path) -> dict[str, Any] | None:
         raise FormatError(f"{path} can't be read: {error}") from error
 
 
+SIMULATED = {
+    "phantom": "six complexes, membranes and decoys in ice; no crowded cell",
+    "organelles": "five kinds of compartments in ice; fewer kinds, and simpler shapes, than in a cell",
+}
+
+
 def simulated_rai(simulation: Mapping[str, Any]) -> Rai:
     """RAI texts of a simulated project."""
     shape = " x ".join(str(length) for length in simulation.get("shape", ()))
+    kind = simulation.get("simulation", "phantom")
     return {
         "dataCollection": [
-            f"Simulated by `popsicle simulate phantom`: preset {simulation.get('preset')}, seed {simulation.get('seed')}, "
+            f"Simulated by `popsicle simulate {kind}`: preset {simulation.get('preset')}, seed {simulation.get('seed')}, "
             f"{shape} voxels (z y x) of {simulation.get('voxel_spacing')} angstrom. No specimen, no microscope."
         ],
         "dataCollectionType": ["simulation"],
         "dataAnnotationProtocol": ["positions, orientations and voxel labels are those that the simulation placed"],
         "dataLimitations": ["simulated data: scores don't carry over to real tomograms", TOMOGRAPHY],
-        "dataBiases": ["six complexes, membranes and decoys in ice; no crowded cell"],
+        "dataBiases": [SIMULATED.get(kind, "what the simulation places, and nothing else")],
         "dataUseCases": ["learning the tools, tests, and comparison of methods under known truth"],
         "personalSensitiveInformation": ["none"],
     }
