@@ -79,6 +79,8 @@ BLOCKS = (
     Block("benchmarks/score.py", peers=("octopi",)),
     Block("benchmarks/dice.py"),
     Block("benchmarks/instance_metrics.py", peers=("stardist", "elf")),
+    Block("benchmarks/learned_instances.py", peers=("cellpose",)),
+    Block("benchmarks/learned_instances.py --noise"),
     Block("benchmarks/evaluate.py"),
     Block("benchmarks/fetch.py"),
     Block("benchmarks/fetch.py --runs 3 --repeats 1"),

@@ -40,6 +40,7 @@ PEERS = {
     "copick-utils": Peer(("copick-utils==1.10.2",), "copick_utils.converters.picks_from_segmentation"),
     "stardist": Peer(("stardist==0.9.2",), "stardist.matching"),
     "elf": Peer(("python-elf==0.9.2",), "elf.evaluation"),
+    "cellpose": Peer(("torch", "cellpose==4.2.1.1"), "cellpose.metrics"),
 }
 
 

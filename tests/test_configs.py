@@ -16,7 +16,7 @@ def test_tasks(name):
         assert picks_uri(task.reference)
         assert all(task.distance(o.name) > 0 for o in task.targets)
     else:
-        assert segmentation_uri(task.reference).kind == "multilabel"
+        assert segmentation_uri(task.reference).kind == ("panoptic" if task.kind == "instances" else "multilabel")
 
 
 NNUNET = (2, "sgd", 1e-2, "poly", "dice-ce", 1000)
@@ -84,6 +84,7 @@ SIZES = {  # parameters, state_dict elements; the paper's table gives the latter
     "octopi": (3_259_333, 3_259_333),
     "deepfinder": (903_159, 903_159),
     "deepetpicker": (2_429_995, 2_432_392),
+    "slices": (1_092_691, 1_092_691),  # ours: Octopi's in 2D
 }
 
 

@@ -95,6 +95,11 @@ def evaluate(
     if not wanted:
         raise UsageError("nothing to score against", "give --reference, or --task")
     kind = _kind(prediction, (*reference, *baseline), benchmark)
+    if kind == "instances" and benchmark and benchmark.metric.name != "instances" and not reference:
+        raise UsageError(
+            f"the reference of task {benchmark.name}, {benchmark.reference}, names no instances",
+            "name one with --reference, which ends in ?instance=true or ?panoptic=true",
+        )
     for foreign in dict.fromkeys(name for names in KINDS.values() for name in names):
         if foreign not in KINDS[kind] and given[foreign] not in (None, False, ()):
             raise UsageError(f"--{foreign.replace('_', '-')} isn't for {kind}", "see popsicle evaluate --help")
@@ -128,6 +133,9 @@ def _kind(prediction: tuple[str, ...], others: tuple[str, ...], task: Task | Non
         return "segmentations" if named else "picks"
     if named and task.metric.name == "fbeta":
         raise UsageError(f"{named[0]} is a segmentation, task {task.name} is scored by picks", "see popsicle pick")
+    if task.metric.name == "instances":
+        plain = (named or uris)[0]
+        raise UsageError(f"{plain} names no instances, task {task.name} is scored by them", "see popsicle instances")
     return "segmentations" if task.metric.name == "dice" else "picks"
 
 

@@ -133,8 +133,23 @@ def _methods(given: dict[str, Any]) -> Methods:
     try:
         return parse(Methods, {**aware, "others": single}, where="--")
     except FormatError as error:
-        text = error.message.replace("others.", "").replace("--: others: ", "").replace("--: ", "--")
-        raise UsageError(text.replace("_", "-"), error.hint) from error
+        raise UsageError(_as_typed(error.message), error.hint) from error
+
+
+def _as_typed(message: str) -> str:
+    """What `parse` says of keys, said of options.
+
+    >>> _as_typed("--: others.min_volume: Input should be a number (got 'x')")
+    "--min-volume: Input should be a number (got 'x')"
+    >>> _as_typed("--: others: join goes with method network, not components (got {'join': 4})")
+    'join goes with method network, not components'
+    """
+    key, _, reason = message.removeprefix("--: ").partition(": ")
+    if key in ("others", "(root)"):  # what it got is all options
+        text = reason.partition(" (got {")[0].replace("class_aware: false", "--no-class-aware")
+    else:
+        text = f"--{key.removeprefix('others.')}: {reason}"
+    return text.replace("_", "-")
 
 
 def _show(plan: InstancesPlan, as_json: bool) -> None:

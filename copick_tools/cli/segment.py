@@ -23,9 +23,17 @@ from copick_tools.cli.walking import walk
     "segmentation",
     metavar="SEGMENTATION",
     required=True,
-    help="For example cells:unet/1?multilabel=true.",
+    help="For example cells:unet/1?multilabel=true; ends in ?instance=true or ?panoptic=true where instances were learned.",
 )
 @click.option("--threshold", type=float, help="Least probability of not being background. [default: the recipe's]")
+@click.option(
+    "-s",
+    "--set",
+    "settings",
+    multiple=True,
+    metavar="KEY=VALUE",
+    help="How instances are made, for example instances.foreground=0.4; keys as in a recipe. [default: the recipe's]",
+)
 @predicting.sampling
 @predicting.tiling
 @predicting.task
@@ -40,6 +48,7 @@ def segment(
     tomogram: str,
     segmentation: str,
     threshold: float | None,
+    settings: tuple[str, ...],
     run_names: tuple[str, ...],
     split: str | None,
     device: str,
@@ -51,13 +60,15 @@ def segment(
 
     \b
     popsicle segment best.ckpt -c sim/copick.json -i wbp@10.012 -o "unet:unet/1?multilabel=true" --split test
+    popsicle segment best.ckpt -c cells/copick.json -i wbp@20 -o "cells:ais/1?panoptic=true"
+    popsicle segment best.ckpt -c cells/copick.json -i wbp@20 -o ":ais/1?instance=true"   (one for each object)
     A training folder of Octopi or nnU-Net will do in place of a checkpoint.
-    See also: popsicle pick, popsicle localize
+    See also: popsicle instances, popsicle pick, popsicle localize
     """
     from copick_tools.data import splits, uris
     from copick_tools.data.project import open_project
 
-    source, target = uris.tomogram_uri(tomogram), uris.segmentation_uri(segmentation, output=True)
+    source, target = uris.tomogram_uri(tomogram), uris.segmentation_uri(segmentation, output=True, each=True)
     project = open_project(config)
     runs = splits.runs(project, split, run_names)
     from copick_tools.workflows.adopt import opened as adopted
@@ -67,6 +78,6 @@ def segment(
 
     chosen = replace(predicting.take_options({**given, "threshold": threshold}), thresholds=NONE)
     with adopted(checkpoints, given["task"], project, source.voxel_spacing) as (checkpoint, *others):
-        chosen = replace(chosen, others=tuple(others))
+        chosen = replace(chosen, others=tuple(others), instances=settings)
         task = Segmenting(checkpoint, project, source, target, chosen, overwrite, predicting.take_where(given))
         walk(run_segment(task, runs, options.device_names(device)), runs, segmentation, as_json)

@@ -39,9 +39,11 @@ class StoredVolume:
         z, y, x = region
         only = {"channel": self.channel} if self.channel else {}
         try:
-            return self.entry.numpy(zarr_group="0", x=x, y=y, z=z, **only)
+            found = self.entry.numpy(zarr_group="0", x=x, y=y, z=z, **only)
         except (RuntimeError, ValueError, KeyError, OSError) as error:  # blosc raises RuntimeError for a damaged chunk
             raise FormatError(f"{self.name} of run {self.run} can't be read: {error}") from error
+        values: np.ndarray = found.astype(found.dtype.newbyteorder("="), copy=False)  # as other programs may store them
+        return values
 
     @cached_property
     def _store(self) -> tuple[tuple[int, ...], float]:

@@ -126,18 +126,20 @@ def tomogram_uri(text: str) -> TomogramUri:
     return TomogramUri(tomo_type, spacing)
 
 
-def segmentation_uri(text: str, *, output: bool = False) -> SegmentationUri:
+def segmentation_uri(text: str, *, output: bool = False, each: bool = False) -> SegmentationUri:
     """Parse ``name:user/session@voxel_spacing?kind=true``. An output names everything but, perhaps, the spacing.
 
-    Raises UsageError.
+    each: one of instances may leave the name empty (or ``*``): a segmentation for each object. Raises UsageError.
     """
     form = "name:user/session@voxel_spacing?multilabel=true, for example cells:unet/1@10.012?multilabel=true"
     main, query = _split_query(text)
     body, spacing = _split_spacing(main, text)
     name, user, session = _split_ids(body, text, form, output)
+    kind = _kind(query, text, output)
     if output:
-        _check_output_names(text, [name, user, session])
-    return SegmentationUri(name or "*", user or "*", session or "*", spacing, _kind(query, text, output))
+        open_name = each and kind == "instance" and name in ("", "*")
+        _check_output_names(text, [user, session] if open_name else [name, user, session])
+    return SegmentationUri(name or "*", user or "*", session or "*", spacing, kind)
 
 
 def plain_uri(text: str) -> str:

@@ -99,6 +99,13 @@ FAMILIES = {
             paper="Liu et al., Nature Communications 15, 2090 (2024); POPSICLE B.3",
             license="MIT (ours)",
         ),
+        Family(
+            name="slices",
+            module="copick_tools.engines.slices",
+            title="2D U-Net on slices, for instances in 3D by averaged flows or stitching (MONAI)",
+            paper="Stringer et al., Nature Methods 18, 100 (2021); Pachitariu et al., Cellpose-SAM (2025)",
+            license="Apache-2.0 (MONAI)",
+        ),
     )
 }
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -98,26 +99,43 @@ def predict(
     Raises PopsicleError for constant or non-finite voxels, for whatever else is a ValueError, whose traceback is logged for
     ``--debug``, and when the device runs out of memory.
     """
-    origin = 0.0
+    volume, voxel_spacing, origin = on_models_grid(predictor, volume, voxel_spacing, where)
+    z, y, x = volume.shape
+    with said_where(where):
+        inside = sample((z, y, x), voxel_spacing, origin) if sample else None
+        probabilities = _collected(predictor, volume, (z, y, x), wanted, inside)
+    return Prediction(probabilities, voxel_spacing, origin, inside)
+
+
+def on_models_grid(
+    predictor: Predictor, volume: Volume, voxel_spacing: float, where: str
+) -> tuple[Volume, float, float]:
+    """A zyx volume as the model sees it, its voxel spacing and the position of its voxel 0, in angstrom.
+
+    Raises PopsicleError where the model was trained at quite another spacing.
+    """
     if not FINEST <= voxel_spacing / predictor.voxel_spacing <= COARSEST:
         raise PopsicleError(
             f"{where}: {voxel_spacing:g} A per voxel, but the model was trained at {predictor.voxel_spacing:g}",
             "is the voxel spacing right, and in angstrom?",
         )
-    if abs(voxel_spacing / predictor.voxel_spacing - 1) > SPACING_TOLERANCE:
-        log.info("%s: resampled from %g to the model's %g A per voxel", where, voxel_spacing, predictor.voxel_spacing)
-        resampled = Resampled(volume, voxel_spacing, predictor.voxel_spacing)
-        volume, voxel_spacing, origin = resampled, predictor.voxel_spacing, resampled.origin
-    z, y, x = volume.shape
+    if abs(voxel_spacing / predictor.voxel_spacing - 1) <= SPACING_TOLERANCE:
+        return volume, voxel_spacing, 0.0
+    log.info("%s: resampled from %g to the model's %g A per voxel", where, voxel_spacing, predictor.voxel_spacing)
+    resampled = Resampled(volume, voxel_spacing, predictor.voxel_spacing)
+    return resampled, predictor.voxel_spacing, resampled.origin
+
+
+@contextlib.contextmanager
+def said_where(where: str) -> Iterator[None]:
+    """Make a PopsicleError that names the tomogram of a ValueError, and of a device that ran out of memory."""
     try:
-        inside = sample((z, y, x), voxel_spacing, origin) if sample else None
-        probabilities = _collected(predictor, volume, (z, y, x), wanted, inside)
+        yield
     except ValueError as error:
         log.debug("%s:", where, exc_info=True)  # whoever walks runs keeps the message alone
         raise PopsicleError(f"{where}: {error}") from error
     except torch.OutOfMemoryError as error:
         raise PopsicleError(f"{where}: the device ran out of memory", "--device cpu works always") from error
-    return Prediction(probabilities, voxel_spacing, origin, inside)
 
 
 def _collected(

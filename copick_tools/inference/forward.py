@@ -13,6 +13,7 @@ from torch.nn.functional import group_norm, instance_norm
 from torch.overrides import TorchFunctionMode
 
 from copick_tools.inference.device import autocast
+from copick_tools.inference.geometry import Geometry
 from copick_tools.recipes.recipe import Tta
 
 Corner = tuple[int, int]
@@ -40,6 +41,18 @@ def turned_back(found: torch.Tensor, orientation: Orientation) -> torch.Tensor:
     """The inverse of `turned`."""
     turns, axes = orientation
     return found.flip(axes).rot90(-turns, PLANE) if turns else found.flip(axes)
+
+
+def vectors_back(vectors: torch.Tensor, orientation: Orientation) -> torch.Tensor:
+    """Components (B, 2 or 3, z, y, x) along (z,) y, x of vectors in a field that `turned_back` has moved."""
+    turns, axes = orientation
+    parts = list(vectors.unbind(dim=1))
+    for axis in axes:
+        if (place := axis - 5) >= -len(parts):  # of the last components; a plane's vectors have none along z
+            parts[place] = -parts[place]
+    for _ in range(turns):
+        parts[-2], parts[-1] = parts[-1], -parts[-2]
+    return torch.stack(parts, dim=1)
 
 
 class ChannelsLastNorm(TorchFunctionMode):
@@ -82,13 +95,14 @@ class Forward:
 
     batch: windows at a time; halved when the device runs out of memory. tta: a key of `ORIENTATIONS`. fixed: whether
     every batch is filled up, for a compiled network is compiled anew for each size. of_logits: average logits over the
-    orientations, as nnU-Net does, not probabilities.
+    orientations, as nnU-Net does, not probabilities. geometry: what the last channels are, None where all are of classes.
     """
 
     def __init__(self, network: torch.nn.Module, device: torch.device, mixed: bool, batch: int, tta: Tta) -> None:
         self.network, self.device, self.mixed, self.batch = network, device, mixed, batch
         self.orientations = ORIENTATIONS[tta]
         self.fixed, self.of_logits = False, False
+        self.geometry: Geometry | None = None
 
     @property
     def logits(self) -> bool:
@@ -131,9 +145,19 @@ class Forward:
         total = torch.zeros(())
         for number, orientation in enumerate(self.orientations):
             logits = self._run(turned(inputs, orientation)).float()
-            found = turned_back(logits if self.of_logits else logits.softmax(dim=1), orientation)
+            found = turned_back(logits if self.of_logits else self._probabilities(logits), orientation)
+            if self.geometry is not None and self.geometry.vectors:
+                vectors = found[:, -self.geometry.channels :]
+                vectors.copy_(vectors_back(vectors, orientation))
             total = total.add_(found) if number else found
         return total.div_(len(self.orientations)) if self.of_logits else total
+
+    def _probabilities(self, logits: torch.Tensor) -> torch.Tensor:
+        """Of the classes; what is no class stays as it is."""
+        if self.geometry is None:
+            return logits.softmax(dim=1)
+        classes, rest = logits[:, : -self.geometry.channels], logits[:, -self.geometry.channels :]
+        return torch.cat([classes.softmax(dim=1), rest], dim=1)
 
     def _run(self, inputs: torch.Tensor) -> torch.Tensor:
         with ExitStack() as settings:
@@ -150,4 +174,4 @@ class Forward:
         if found.shape[2:] != inputs.shape[2:]:
             given = "x".join(map(str, found.shape[2:]))
             raise ValueError(f"the network can't take windows of {shape} voxels: it makes {given} of them")
-        return found
+        return found if self.geometry is None else self.geometry.activated(found.float())

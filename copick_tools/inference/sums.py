@@ -29,13 +29,13 @@ class Sums:
     """Weighted probabilities of the objects, (objects, z, y, x), for the slices that the current row of windows covers.
 
     The background isn't summed: it is what the objects leave. By nnU-Net's rules the sums are of logits, less those of the
-    background, and become probabilities when they are handed out. shape, patch: zyx of the volume and of a window. kind: of
-    the sums.
+    background, and become probabilities when they are handed out. channels: of objects, and those after the classes,
+    which are averaged as they are. sides: zyx of the volume and of a window. kind: of the sums.
     """
 
     def __init__(
         self,
-        objects: int,
+        channels: tuple[int, int],
         sides: tuple[Shape, Shape],
         device: torch.device,
         kind: torch.dtype,
@@ -44,6 +44,7 @@ class Sums:
     ) -> None:
         shape, patch = sides
         self.shape, self.patch, self.device, self.inside = shape, patch, device, inside
+        self.classes, objects = channels[0] + 1, sum(channels)
         self.of_logits = rules == "nnunet"
         self.weights, self.least = weights(patch, rules).to(device), float(weights(patch, rules).min())
         padded = (patch[0], max(shape[1], patch[1]), max(shape[2], patch[2]))
@@ -84,9 +85,14 @@ class Sums:
 
     def _shares(self, values: torch.Tensor, some: slice, logits: bool) -> torch.Tensor:
         """What to multiply ``values`` with, so that they are probabilities times their weights."""
+        classes, more = values[: self.classes], values[self.classes :]
         if logits:
-            values.sub_(values.amax(dim=0)).exp_()
-        factor = values.sum(dim=0)
+            classes.sub_(classes.amax(dim=0)).exp_()
+        factor = classes.sum(dim=0)
+        if len(more):
+            if logits:
+                more *= factor  # what follows divides all by it
+            self._check += more.sum()
         self._check += factor.sum()
         return torch.div(self.weights[some], factor, out=factor)
 
@@ -121,7 +127,7 @@ class Sums:
             objects.clamp_(max=1)
             if self.inside is not None:
                 objects *= torch.from_numpy(self.inside.mask(first, last)).to(self.device)
-            torch.sum(objects, dim=0, out=background)
+            torch.sum(objects[: self.classes - 1], dim=0, out=background)
             background.neg_().add_(1).clamp_(min=0)
         else:
             objects.zero_()

@@ -14,10 +14,12 @@ from copick_tools.inference.ahead import ahead
 from copick_tools.inference.device import home_of_sums, placed, to_host, tuned
 from copick_tools.inference.forward import ORIENTATIONS, Forward
 from copick_tools.inference.framing import Frame
+from copick_tools.inference.geometry import Geometry
 from copick_tools.inference.grid import Inside, Rules, Shape, rows
 from copick_tools.inference.planes import Planes, reflected
 from copick_tools.inference.sums import Sums, kind_of_sums
 from copick_tools.recipes.recipe import Tta
+from copick_tools.volumes.decoding import FULL
 from copick_tools.volumes.normalize import Intensity, Volume, intensity
 
 if TYPE_CHECKING:
@@ -33,7 +35,8 @@ class Predictor(Protocol):
     voxel_spacing: angstrom, that of the training data. normalize: percent clipped at either end of the intensities.
 
     It may also have ``likeliest(volume, sample, floor)``, as `Tiled.likeliest`: then the probabilities needn't leave the
-    device that computes them. Without it, `slabs` is all that is asked for.
+    device that computes them. Without it, `slabs` is all that is asked for. Where ``geometry`` isn't None, it tells instances
+    apart and has ``maps(volume, sample)``, as `Tiled.maps`.
     """
 
     objects: Mapping[str, int]
@@ -60,7 +63,8 @@ class Tiled:
     at a time on a GPU; a CPU is faster with one. bf16: mixed precision. tta: orientations that are averaged: 2, the half turn
     about z too; 4, flips in the plane; 8, all flips; 16, with quarter turns about z; turns, those alone. Single flips change
     the hand of what is seen: not for networks that learned it. Quarter turns need windows that are square in the plane.
-    compile: compile the network first, which takes a minute and pays on a GPU. sums: auto, see `kind_of_sums`.
+    compile: compile the network first, which takes a minute and pays on a GPU. sums: auto, see `kind_of_sums`. geometry: what
+    the network's last channels are, None where all are logits of classes.
     """
 
     network: torch.nn.Module
@@ -76,6 +80,7 @@ class Tiled:
     compile: bool = False
     sums: Literal["auto", "float16", "float32"] = "auto"
     rules: Rules = "monai"
+    geometry: Geometry | None = None
     _compiled: torch.nn.Module | None = field(default=None, init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -83,12 +88,14 @@ class Tiled:
             raise ValueError(f"Expected argument `tta` to be 1, 2, 4, 8, 16 or turns, but got {self.tta}")
         if self.tta in (16, "turns") and self.patch[1] != self.patch[2]:
             raise ValueError(f"quarter turns need windows that are square in the plane, and these are {self.patch}")
+        if self.geometry is not None and self.rules == "nnunet":
+            raise ValueError("by nnU-Net's rules all channels are of classes")
 
     @torch.inference_mode()
     def slabs(self, volume: Volume, sample: Sample | None = None) -> Slabs:
         """See `Predictor.slabs`. Raises ValueError for a constant or non-finite volume, or output of the network."""
         for z0, probabilities in self.stitched(volume, sample):
-            yield z0, to_host(probabilities.half())[0]
+            yield z0, to_host(probabilities[: self._classes].half())[0]
 
     @torch.inference_mode()
     def likeliest(
@@ -104,10 +111,31 @@ class Tiled:
             objectness = probabilities[0].half().float().neg_().add_(1).half()
             labels, certainty = torch.zeros_like(objectness, dtype=torch.uint8), torch.zeros_like(objectness)
             kept = (objectness >= floor).flatten().nonzero()[:, 0]
-            best, channel = probabilities[1:].flatten(1)[:, kept].half().max(dim=0)
+            best, channel = probabilities[1 : self._classes].flatten(1)[:, kept].half().max(dim=0)
             labels.view(-1)[kept], certainty.view(-1)[kept] = values.to(kept.device)[channel], best
             found = to_host(labels, certainty, objectness)
             yield z0, found[0], found[1], found[2]
+
+    @torch.inference_mode()
+    def maps(
+        self, volume: Volume, sample: Sample | None = None
+    ) -> Iterator[tuple[int, np.ndarray, np.ndarray, np.ndarray]]:
+        """(z0, foreground, labels, geometry) of the slices from z0 on, from z = 0 up, without gaps; see `volumes.decoding.Maps`.
+
+        Raises as `slabs`; the network has to have a geometry.
+        """
+        assert self.geometry is not None
+        values = torch.tensor([0, *self.objects.values()], dtype=torch.uint8)
+        for z0, found in self.stitched(volume, sample):
+            foreground = (1 - found[0]).mul_(FULL).round().to(torch.uint8)
+            labels = values.to(found.device)[found[: self._classes].argmax(dim=0)]
+            geometry = torch.where(found[0] < 1, found[self._classes :], self.geometry.outside)
+            yield z0, *to_host(foreground, labels, self.geometry.in_bytes(geometry))
+
+    @property
+    def _classes(self) -> int:
+        """Channels of classes, background included."""
+        return len(self.objects) + 1
 
     @torch.inference_mode()
     def stitched(self, volume: Volume, sample: Sample | None = None) -> Iterator[tuple[int, torch.Tensor]]:
@@ -141,8 +169,9 @@ class Tiled:
     def _sums(self, shape: Shape, inside: Inside | None) -> Sums:
         kind = getattr(torch, self.sums, None) or kind_of_sums(shape, self.patch, self.overlap)
         kind = torch.float32 if self.rules == "nnunet" else kind  # its weights are too small for half precision
-        home = home_of_sums(self.device, Sums.size(len(self.objects), shape, self.patch, kind))
-        return Sums(len(self.objects), (shape, self.patch), home, kind, inside, self.rules)
+        more = 0 if self.geometry is None else self.geometry.channels
+        home = home_of_sums(self.device, Sums.size(len(self.objects) + more, shape, self.patch, kind))
+        return Sums((len(self.objects), more), (shape, self.patch), home, kind, inside, self.rules)
 
     def _not_finite(self) -> str:
         said = "the network's output isn't finite: are its weights damaged"
@@ -162,7 +191,7 @@ class Tiled:
             network = self._compiled
         batch = 1 if self.device.type == "cpu" else self.batch_size
         forward = Forward(network, self.device, self.bf16, batch, self.tta)
-        forward.fixed, forward.of_logits = self.compile, self.rules == "nnunet"
+        forward.fixed, forward.of_logits, forward.geometry = self.compile, self.rules == "nnunet", self.geometry
         return forward
 
 

@@ -89,8 +89,15 @@ def of_object(table: Contingency, label: int) -> tuple[Contingency, Integers]:
 
 
 def labels_of(table: Contingency) -> tuple[Integers, Integers]:
-    """The labels that occur on either side of a table of `panoptic_contingency`, 0 for background."""
-    return np.unique(table.reference >> BITS), np.unique(table.prediction >> BITS)
+    """The labels that occur on either side of a table of `panoptic_contingency`; 0 only if there are ids without a label.
+
+    >>> import numpy as np
+    >>> background, object_, stray = np.zeros(2, int), np.array([0, 3]), np.array([0, 7])
+    >>> labels_of(panoptic_contingency([object_, stray], [background, stray]))
+    (array([3]), array([0]))
+    """
+    one, other = (np.unique(side[side != 0] >> BITS) for side in (table.reference, table.prediction))
+    return one, other
 
 
 def added(tables: Iterable[Contingency]) -> Contingency:

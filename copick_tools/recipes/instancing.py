@@ -13,6 +13,7 @@ from copick_tools.volumes.relief import CAP
 from copick_tools.volumes.semantic_instances import Way
 
 NANOMETER = 10.0  # angstrom
+LONGEST = 1e6  # nanometers, a millimeter: longer than any volume, and its square is still a number
 OWN: dict[str, tuple[str, ...]] = {
     "components": (),
     "network": ("join",),
@@ -34,16 +35,23 @@ class Method(Strict):
         0.7, gt=0, lt=1, description="watershed: parts are two up to this width between them, of the narrower one's"
     )
     seed_depth: float | None = Field(
-        None, ge=0, description="watershed: nm by which the way between is nearer to the surface; null: a voxel"
+        None,
+        ge=0,
+        le=LONGEST,
+        description="watershed: nm by which the way between is nearer to the surface; null: a voxel",
     )
-    seed_distance: float = Field(0.0, ge=0, description="watershed: nm; of nearer seeds only the deepest one stays")
+    seed_distance: float = Field(
+        0.0, ge=0, le=LONGEST, description="watershed: nm; of nearer seeds only the deepest one stays"
+    )
     boundary: str | None = Field(
         None, description="bounded: URI of a segmentation, or of a map that is stored as a tomogram"
     )
     boundary_object: str | None = Field(None, description="bounded: the object that counts, in a multilabel boundary")
     threshold: float = Field(0.5, gt=0, description="bounded: from this value on a voxel is of a boundary")
-    clearance: float = Field(0.0, ge=0, description="bounded: nm from boundaries where seeds begin; closes gaps")
-    join: float = Field(0.0, ge=0, description="network: nm; fragments that near hang together")
+    clearance: float = Field(
+        0.0, ge=0, le=LONGEST, description="bounded: nm from boundaries where seeds begin; closes gaps"
+    )
+    join: float = Field(0.0, ge=0, le=LONGEST, description="network: nm; fragments that near hang together")
 
     @model_validator(mode="after")
     def _fits(self) -> Self:

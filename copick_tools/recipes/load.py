@@ -2,17 +2,32 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
 import yaml
 from pydantic import BaseModel, ValidationError
 
-from copick_tools.errors import FormatError, NotFoundError, nearest
+from copick_tools.errors import FormatError, NotFoundError, UsageError, nearest
 from copick_tools.recipes.recipe import Recipe
 from copick_tools.recipes.task import Task
 
 Model = TypeVar("Model", bound=BaseModel)
+
+
+class Once(yaml.SafeLoader):
+    """Takes no key of a mapping twice: YAML would keep the last one without a word."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        """As every loader. Raises ConstructorError."""
+        seen = set()
+        for key, _ in node.value:
+            name = (key.tag, key.value) if isinstance(key, yaml.ScalarNode) else key
+            if name in seen and key.value != "<<":
+                raise yaml.constructor.ConstructorError(None, None, f"key '{key.value}' stands twice", key.start_mark)
+            seen.add(name)
+        return super().construct_mapping(node, deep)
 
 
 def configs() -> Path:
@@ -57,7 +72,7 @@ def load_recipe(name: str | Path, settings: tuple[str, ...] = ()) -> Recipe:
 def read_yaml(path: Path) -> dict[str, Any]:
     """A YAML mapping. Raises FormatError when the file holds anything else."""
     try:
-        document = yaml.safe_load(path.read_text(encoding="utf-8"))
+        document = yaml.load(path.read_text(encoding="utf-8"), Once)
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise FormatError(f"{path} is no YAML: {' '.join(str(error).split())}") from error
     except OSError as error:
@@ -82,6 +97,23 @@ def flat(document: dict[str, Any], before: str = "") -> dict[str, Any]:
     for key, value in document.items():
         found |= flat(value, f"{before}{key}.") if isinstance(value, dict) else {f"{before}{key}": value}
     return found
+
+
+def told(part: Model, settings: Sequence[str], name: str) -> Model:
+    """A part of a recipe with some of its keys set by ``name.key=VALUE``. Raises FormatError, UsageError for other keys."""
+    document = {name: part.model_dump(mode="json")}
+    for setting in settings:
+        if not setting.startswith(f"{name}."):
+            raise UsageError(
+                f"--set {setting}: only keys of {name} can be set here", f"for example -s {name}.{_first(part)}"
+            )
+        _set(document, setting)
+    return parse(type(part), document[name], where=f"--set {name}")
+
+
+def _first(part: BaseModel) -> str:
+    key, value = next(iter(part.model_dump(mode="json").items()))
+    return f"{key}={value}"
 
 
 def parse(model: type[Model], document: dict[str, Any], where: str) -> Model:

@@ -18,14 +18,22 @@ Tta = Literal[1, 2, 4, 8, 16, "turns"]
 class Target(Strict):
     """What the network learns to predict."""
 
-    kind: Literal["spheres", "gaussian", "segmentation"] = "spheres"
+    kind: Literal["spheres", "gaussian", "segmentation", "distances", "flows", "boundary"] = Field(
+        "spheres",
+        description="spheres and gaussian: around picks; segmentation: stored labels; distances, flows, boundary: labels, and "
+        "what tells instances apart",
+    )
     radius_fraction: float = Field(0.5, gt=0, le=2, description="spheres: of the object's radius")
     sigma_fraction: float = Field(0.25, gt=0, le=1, description="gaussian: sigma, of the object's radius")
-    uri: str | None = Field(None, description="segmentation: copick URI; null: the task's reference")
+    uri: str | None = Field(None, description="of segmentations: copick URI; null: the task's reference")
     ignore_label: int | None = Field(
-        IGNORED, ge=1, le=255, description="segmentation: voxels left out of loss and score"
+        IGNORED, ge=1, le=255, description="of segmentations: voxels left out of loss and score"
     )
+    weight: float = Field(1.0, gt=0, description="distances, flows, boundary: of their loss beside that of the labels")
     region: str | None = Field(None, description="URI of a binary segmentation; outside nothing is annotated")
+
+
+INSTANCED = ("distances", "flows", "boundary")  # targets that tell instances apart
 
 
 class Loss(Strict):
@@ -133,6 +141,42 @@ class Pick(Strict):
         return self
 
 
+class Instances(Strict):
+    """How a network's output becomes instances, where its target tells them apart. Volumes in cubic nanometers."""
+
+    foreground: Fraction = Field(0.5, description="least probability of not being background")
+    center: Fraction = Field(
+        0.5, description="distances: seeds are nearer to a center than this part of the largest distance"
+    )
+    boundary: Fraction = Field(
+        0.5,
+        description="distances: seeds are farther from the boundary, as 1 - this part of the largest distance; boundary: "
+        "from this probability on a voxel is a boundary",
+    )
+    smoothing: float = Field(0.0, ge=0, le=20, description="distances, flows: sigma, in voxels, before they are used")
+    sink_distance: float = Field(3.0, ge=0, description="flows: voxels; of places nearer than this one is a center")
+    flow_error: float | None = Field(
+        0.4, gt=0, description="flows: largest mean squared difference from the flows of an instance's shape; null: any"
+    )
+    min_volume: float = Field(0.0, ge=0, description="nm3; smaller instances are left out")
+    max_volume: float | None = Field(None, gt=0, description="nm3; larger ones are left out; null: none is")
+    max_size_fraction: float = Field(
+        1.0, gt=0, le=1, description="of the tomogram, the most that one instance may fill"
+    )
+    join: float = Field(0.0, ge=0, description="networks: nm; fragments that near hang together")
+    views: Literal["averaged", "stitched"] = Field(
+        "averaged",
+        description="family slices: flows in XY, XZ and YZ are averaged, or instances of XY slices are stitched together",
+    )
+    stitch: Fraction = Field(0.25, description="stitched: least IoU of instances in neighboring slices that are one")
+
+    @model_validator(mode="after")
+    def _volumes(self) -> Instances:
+        if self.max_volume is not None and self.max_volume < self.min_volume:
+            raise ValueError(f"max_volume {self.max_volume:g} is below min_volume {self.min_volume:g}")
+        return self
+
+
 class Recipe(Strict):
     """One YAML of configs/recipes."""
 
@@ -152,6 +196,7 @@ class Recipe(Strict):
     train: Train = Train()
     inference: Inference = Inference()
     pick: Pick = Pick()
+    instances: Instances = Instances()
     notes: tuple[str, ...] = Field((), description="what the sources leave open and was chosen here")
 
     @model_validator(mode="after")
@@ -159,6 +204,16 @@ class Recipe(Strict):
         if not isinstance(self.model.get("family"), str):
             raise ValueError("model needs a `family`")
         return self
+
+    @property
+    def planar(self) -> bool:
+        """Whether the network sees single slices."""
+        return self.train.patch is not None and self.train.patch[0] == 1
+
+    @property
+    def instanced(self) -> bool:
+        """Whether the network tells instances apart."""
+        return self.target.kind in INSTANCED
 
     @property
     def family(self) -> str:

@@ -85,7 +85,10 @@ class Suspect(Strict):
 
 
 class ReviewResult(Strict):
-    """`review --json`. queue: what was written as picks, the most suspicious first, cut after ``shown`` in the table only."""
+    """`review --json`. queue: what goes into the picks, the most suspicious first; sets that were there already stay.
+
+    counts of a run: the picks that were written, by object.
+    """
 
     kind: Literal["review"] = "review"
     config: str

@@ -10,7 +10,9 @@ import torch
 from copick_tools.data.project import Project
 from copick_tools.errors import FormatError, UsageError
 from copick_tools.inference.device import pick_device, placed, predicts_mixed
+from copick_tools.inference.geometry import geometry_of
 from copick_tools.inference.tiler import Tiled
+from copick_tools.inference.views import seeing
 from copick_tools.recipes.recipe import Recipe
 from copick_tools.training import checkpoint, team
 from copick_tools.training.data import CLIP, TrainingData
@@ -71,23 +73,23 @@ def _train(
 ) -> Path:
     where = team.local_device(device)
     data = TrainingData.resolve(project, recipe)
-    runs = team.everywhere(lambda: [data.training_run(run) for run in data.train])
+    runs = team.everywhere(lambda: [seen for run in data.train for seen in data.training_runs(run)])
     checks = team.everywhere(lambda: [data.validation_run(run) for run in team.share(data.validation)])
     card = checkpoint.Card(recipe=recipe, task=data.task, voxel_spacing=data.voxel_spacing, normalize=CLIP)
-    outputs = len(data.task.targets) + 1
+    classes = len(data.task.targets) + 1
     torch.manual_seed(seed_of(recipe.train.seed, "weights"))
-    network = placed(build(outputs), where)
+    network = placed(build(outputs(recipe, classes)), where)
 
     def validate(ema: torch.nn.Module) -> float:
         return validation_score(predictor(ema, card, where), checks, recipe, data.task)
 
-    return fit(network, Patches(runs, outputs, recipe), validate if data.validation else None, card, out_dir, progress)
+    return fit(network, Patches(runs, classes, recipe), validate if data.validation else None, card, out_dir, progress)
 
 
 def load(build: Callable[[Recipe, int], torch.nn.Module], path: Path, device: str) -> Tiled:
     """The predictor of a checkpoint. Raises FormatError when its weights don't fit its recipe."""
     card, tensors = checkpoint.read(path)
-    network = build(card.recipe, len(card.objects) + 1)
+    network = build(card.recipe, outputs(card.recipe, len(card.objects) + 1))
     try:
         network.load_state_dict(tensors["ema"] if "ema" in tensors else tensors["network"])
     except (RuntimeError, KeyError) as error:
@@ -99,7 +101,7 @@ def load(build: Callable[[Recipe, int], torch.nn.Module], path: Path, device: st
 def predictor(network: torch.nn.Module, card: checkpoint.Card, device: torch.device) -> Tiled:
     """A network behind the tiler, set as its recipe says."""
     recipe = card.recipe
-    return Tiled(
+    tiled = Tiled(
         network=network,
         objects=card.objects,
         voxel_spacing=card.voxel_spacing,
@@ -110,4 +112,12 @@ def predictor(network: torch.nn.Module, card: checkpoint.Card, device: torch.dev
         device=device,
         bf16=predicts_mixed(recipe.train.precision, device),
         tta=recipe.inference.tta,
+        geometry=geometry_of(recipe),
     )
+    return seeing(tiled, recipe.instances.views) if recipe.planar and recipe.instanced else tiled
+
+
+def outputs(recipe: Recipe, classes: int) -> int:
+    """Channels of a recipe's network. classes: background included."""
+    geometry = geometry_of(recipe)
+    return classes + (0 if geometry is None else geometry.channels)

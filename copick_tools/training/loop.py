@@ -21,10 +21,11 @@ import torch
 from copick_tools.data.replace import replacing
 from copick_tools.errors import PopsicleError, UsageError
 from copick_tools.inference.device import use_bf16
+from copick_tools.inference.geometry import geometry_of
 from copick_tools.recipes.recipe import Optimizer, Recipe
 from copick_tools.training import checkpoint, pooled, team
 from copick_tools.training.batches import batches
-from copick_tools.training.losses import make_loss
+from copick_tools.training.losses import make_criterion
 from copick_tools.training.patches import Patches
 from copick_tools.training.seeds import seed_of
 
@@ -84,7 +85,8 @@ def fit(
     if train.threads:
         torch.set_num_threads(train.threads)
     state = start(network, card, folder)
-    wrapped, criterion = pooled.parallel(state.network), make_loss(recipe.loss)
+    wrapped = pooled.parallel(state.network)
+    criterion = make_criterion(recipe.loss, recipe.target, geometry_of(recipe))
     mixed = use_bf16(train.precision, device)
     with closing(batches(patches, train, state.step, device)) as remaining:
         for voxels, target in remaining:

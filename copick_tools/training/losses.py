@@ -13,12 +13,14 @@ import torch
 from monai.losses import FocalLoss
 from monai.losses.utils import compute_tp_fp_fn
 
-from copick_tools.recipes.recipe import Loss
+from copick_tools.inference.geometry import Geometry
+from copick_tools.recipes.recipe import Loss, Target
 from copick_tools.training.pooled import total
 from copick_tools.training.targets import IGNORED
 
 Criterion = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 SMOOTH = 1e-5  # MONAI's
+FACTORS = {"distances": 10.0, "flows": 4.0, "boundary": 1.0}  # flows: Cellpose's is 25/2 for two components
 
 
 def make_loss(settings: Loss) -> Criterion:
@@ -31,6 +33,35 @@ def make_loss(settings: Loss) -> Criterion:
         "tversky-focal": _tversky_focal,
     }
     return makers[settings.name](settings)
+
+
+def make_criterion(settings: Loss, target: Target, geometry: Geometry | None) -> Criterion:
+    """A function of a network's output (B, C, z, y, x) and a target batch to a scalar.
+
+    Where the target tells instances apart, its loss is added: squared differences of distances, and of flows (their squared
+    length, as in Cellpose), and cross-entropy of boundaries, each the mean over the voxels where it is known, times a factor
+    that makes it about as large at first as that of the labels.
+    """
+    of_classes = make_loss(settings)
+    if geometry is None:
+        return of_classes
+    shaped, weight = _of_geometry(geometry), target.weight * FACTORS[geometry.kind]
+
+    def loss(output: torch.Tensor, wanted: torch.Tensor) -> torch.Tensor:
+        classes, raw = output[:, : -geometry.channels], output[:, -geometry.channels :].float()
+        values = shaped(raw, wanted[:, 2:]).sum(dim=1, keepdim=True)
+        return of_classes(classes, wanted[:, 0].to(torch.uint8)) + weight * masked_mean(values, wanted[:, 1:2])
+
+    return loss
+
+
+def _of_geometry(geometry: Geometry) -> Criterion:
+    """Of each voxel and channel."""
+    if geometry.kind == "boundary":
+        return torch.nn.BCEWithLogitsLoss(reduction="none")
+    if geometry.vectors:
+        return torch.nn.MSELoss(reduction="none")
+    return lambda raw, wanted: (geometry.of(raw) - wanted) ** 2
 
 
 def as_distribution(target: torch.Tensor, channels: int) -> tuple[torch.Tensor, torch.Tensor]:

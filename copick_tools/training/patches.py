@@ -11,7 +11,7 @@ from copick_tools.inference.tiler import window
 from copick_tools.recipes.recipe import Recipe
 from copick_tools.training.augment import augment
 from copick_tools.training.seeds import generator
-from copick_tools.training.targets import IGNORED, Shape, Source
+from copick_tools.training.targets import Shape, Source
 from copick_tools.volumes.normalize import Intensity, Volume, normalize
 
 
@@ -32,9 +32,7 @@ class TrainingRun:
         target = self.target.crop(corner, (inside[0], inside[1], inside[2]))
         missing = [(0, s - i) for s, i in zip(size, inside)]
         if any(after for _, after in missing):
-            soft = target.ndim == 4
-            padding = [(0, 0), *missing] if soft else missing
-            target = np.pad(target, padding, constant_values=-1 if soft else IGNORED)
+            target = self.target.layout.filled(target, missing)
         return voxels, target
 
 
@@ -59,7 +57,7 @@ class Patches(torch.utils.data.Dataset):
         step, sample = divmod(index, train.batch_size)
         rng = generator(train.seed, "patch", step, sample)
         run, corner = self._place(rng)
-        voxels, target = augment(*run.patch(corner, train.patch), self.recipe.augment, rng)
+        voxels, target = augment(*run.patch(corner, train.patch), self.recipe.augment, rng, run.target.layout)
         return torch.from_numpy(voxels[None]), torch.from_numpy(target)
 
     def _place(self, rng: np.random.Generator) -> tuple[TrainingRun, Shape]:

@@ -1,7 +1,7 @@
 """What a network learns, crop by crop: painted from points, or read from a segmentation.
 
 A target crop is either channel numbers (z, y, x) uint8, with `IGNORED` where nothing is known, or soft heatmaps
-(K, z, y, x) float32, with -1 where nothing is known.
+(K, z, y, x) float32, with -1 where nothing is known, or what tells instances apart (see `instance_targets`).
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import numpy as np
 from copick_tools.errors import FormatError, UsageError
 from copick_tools.recipes.recipe import IGNORED, Target
 from copick_tools.recipes.task import TaskObject
+from copick_tools.training.layouts import CLASSES, HEATMAPS, Layout
 from copick_tools.types import Points
 from copick_tools.volumes.coordinates import to_voxels
 from copick_tools.volumes.normalize import Volume
@@ -25,7 +26,10 @@ Shape = tuple[int, int, int]
 
 
 class Source(Protocol):
-    """The target of one run."""
+    """The target of one run. layout: of its crops."""
+
+    @property
+    def layout(self) -> Layout: ...
 
     def crop(self, corner: Shape, size: Shape) -> np.ndarray:
         """Target of the zyx box at ``corner``."""
@@ -43,6 +47,11 @@ class Painted:
     channels: np.ndarray
     soft: int = 0  # number of heatmap channels; 0: spheres
     region: Volume | None = None
+
+    @property
+    def layout(self) -> Layout:
+        """See `Source`."""
+        return HEATMAPS if self.soft else CLASSES
 
     def crop(self, corner: Shape, size: Shape) -> np.ndarray:
         """See `Source.crop`. ``radii`` are sigmas when the target is soft."""
@@ -72,6 +81,7 @@ class Stored:
     channel_of: np.ndarray  # (256,) label -> channel
     places: Mapping[int, np.ndarray]
     region: Volume | None = None
+    layout: Layout = CLASSES
 
     def crop(self, corner: Shape, size: Shape) -> np.ndarray:
         """See `Source.crop`."""

@@ -6,47 +6,58 @@ import logging
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 from copick_tools.data import read
 from copick_tools.inference.extract import Wanted, predict
+from copick_tools.inference.mapped import predict_maps
 from copick_tools.inference.tiler import Predictor
+from copick_tools.metrics.contingency import of_object, panoptic_contingency
 from copick_tools.metrics.dice import dice, overlap_counts
+from copick_tools.metrics.instances import NUMBERS, instance_numbers, match_instances
 from copick_tools.metrics.points import score_points
 from copick_tools.metrics.semantic import mean_score
 from copick_tools.metrics.table import PointTable
 from copick_tools.recipes import picking
+from copick_tools.recipes.decoding import decoding
 from copick_tools.recipes.recipe import Recipe
 from copick_tools.recipes.rules import particles, point_rule
 from copick_tools.recipes.task import Task
 from copick_tools.training import team
+from copick_tools.training.instance_targets import Annotated
 from copick_tools.types import Mask, Points
+from copick_tools.volumes.blocks import OnGrid
 from copick_tools.volumes.coordinates import to_voxels
+from copick_tools.volumes.decoding import decode
 from copick_tools.volumes.extraction import Particle, from_probabilities
 from copick_tools.volumes.meanshift import TooManySeeds
 
 log = logging.getLogger("copick_tools")
 Picks = Mapping[str, Points]  # by object
+ACCURACY = NUMBERS.index("mean_segmentation_accuracy")
 
 
 @dataclass(frozen=True)
 class ValidationRun:
-    """A held-out run, with points by object or labels as reference. region: mask, None where all is annotated."""
+    """A held-out run, with points by object, labels or instances as reference. region: mask, None where all is annotated."""
 
     name: str
     tomogram: read.StoredVolume
     points: Mapping[str, Points]
     labels: read.StoredVolume | None
     region: Mask | None
+    annotated: Annotated | None = None
 
 
 def validation_score(predictor: Predictor, runs: list[ValidationRun], recipe: Recipe, task: Task) -> float:
-    """Particle F-beta under the task's rule, or mean Dice; 0 where it is undefined.
+    """Particle F-beta under the task's rule, mean Dice, or mean segmentation accuracy; 0 where it is undefined.
 
     runs: this process's share of them; all get the score of all.
     """
-    metric = _mean_dice if task.metric.name == "dice" else _fbeta
+    of_instances = recipe.instanced and task.metric.name == "instances"
+    metric = _fbeta if task.metric.name == "fbeta" else _mean_accuracy if of_instances else _mean_dice
     score = metric(predictor, runs, recipe, task)
     return 0.0 if math.isnan(score) else score
 
@@ -108,6 +119,29 @@ def _dice_rows(
         if recipe.target.ignore_label is not None:
             known &= truth != recipe.target.ignore_label
         yield dice(overlap_counts(truth, labels_found, labels, known))
+
+
+def _mean_accuracy(predictor: Predictor, runs: list[ValidationRun], recipe: Recipe, task: Task) -> float:
+    """Mean over objects of the mean over runs of the mean segmentation accuracy; what neither side of a run has is left out."""
+    rows = team.merged(team.everywhere(lambda: list(_accuracy_rows(predictor, runs, recipe, task))))
+    return mean_score(np.array(rows)) if rows else float("nan")
+
+
+def _accuracy_rows(predictor: Any, runs: list[ValidationRun], recipe: Recipe, task: Task) -> Iterator[np.ndarray]:
+    """Mean segmentation accuracy of each run, by label."""
+    for run in runs:
+        wanted, spacing = run.annotated, run.tomogram.voxel_spacing
+        if wanted is None:
+            continue
+        found = predict_maps(predictor, run.tomogram, spacing, f"run {run.name}")
+        instances = decode(found.maps, decoding(recipe, task, found.voxel_spacing))
+        ids = OnGrid(instances.ids, found.voxel_spacing / spacing, run.tomogram.shape)[:, :, :]
+        known = np.ones(ids.shape, bool) if wanted.region is None else wanted.region.copy()
+        if recipe.target.ignore_label is not None:
+            known &= wanted.labels != recipe.target.ignore_label
+        table = panoptic_contingency((wanted.labels, wanted.ids), (instances.objects[ids], ids), known)
+        counts = [match_instances(of_object(table, entry.label)[0]).counts() for entry in task.targets]
+        yield instance_numbers(np.array(counts))[:, ACCURACY]
 
 
 def _inside(points: Points, region: Mask | None, voxel_spacing: float) -> Points:

@@ -25,11 +25,9 @@ from copick_tools.recipes.results import Evaluation, RunsResult
 from copick_tools.recipes.rules import particles
 from copick_tools.recipes.study_results import JobRecord, StepOutcome
 from copick_tools.recipes.task import Task
+from copick_tools.workflows.bench_scored import RESULTS, score
 from copick_tools.workflows.children import Child, Interrupted, wait_for_former
-from copick_tools.workflows.evaluate import Question, evaluate
-from copick_tools.workflows.evaluate_segmentations import SegmentationQuestion, evaluate_segmentations
 from copick_tools.workflows.predict import THRESHOLDS
-from copick_tools.workflows.scoring import write_scores
 from copick_tools.workflows.train import Plan, is_finished
 
 
@@ -67,14 +65,21 @@ class Job:
         return self.points and bool(self.training.data.validation)
 
     @property
-    def predicts(self) -> str:
-        """The command that predicts."""
-        return "localize" if self.points else "segment"
+    def of_instances(self) -> bool:
+        """Whether instances are scored."""
+        return self.task.metric.name == "instances"
+
+    @property
+    def predicts(self) -> list[str]:
+        """The commands that predict: classes become instances by one of their own."""
+        if self.points:
+            return ["localize"]
+        return ["segment"] if self.training.recipe.instanced or not self.of_instances else ["segment", "instances"]
 
     @property
     def steps(self) -> list[str]:
         """In order."""
-        return ["train", *(["calibrate"] if self.calibrates else []), self.predicts, "evaluate"]
+        return ["train", *(["calibrate"] if self.calibrates else []), *self.predicts, "evaluate"]
 
     # What the steps are made of -------------------------------------------------------------------------------------
 
@@ -94,7 +99,16 @@ class Job:
         user = slug(self.name)
         if self.points:
             return f":{user}/{self._session}"
-        return f"{slug(self.task.name)}:{user}/{self._session}?multilabel=true"
+        return f"{slug(self.task.name)}:{user}/{self._session}?{'panoptic' if self.of_instances else 'multilabel'}=true"
+
+    @property
+    def _labels(self) -> str:
+        """Where a network's classes go that become instances."""
+        return self.output.replace("?panoptic", "?multilabel")
+
+    def _written(self, step: str) -> str:
+        """What a step that predicts writes."""
+        return self._labels if len(self.predicts) > 1 and step == "segment" else self.output
 
     @property
     def _session(self) -> str:
@@ -156,16 +170,16 @@ class Job:
             return (self.folder / THRESHOLDS).exists() and self.record().calibrate == self.calibration_key
         if step == "evaluate":
             return (self.folder / "scores.json").exists() and self.record().evaluate == self.evaluation_key
-        return self._is_predicted(self._as_it_is)
+        return self._is_predicted(self._as_it_is, step)
 
     @property
     def _as_it_is(self) -> Project:
         """The project with what other processes wrote into it."""
         return open_project(self.project.config)
 
-    def _is_predicted(self, project: Project) -> bool:
+    def _is_predicted(self, project: Project, step: str) -> bool:
         if not self.points:
-            labels = uris.segmentation_uri(self.output, output=True)
+            labels = uris.segmentation_uri(self._written(step), output=True)
             return all(has_segmentation(project, run, labels) for run in self.runs)
         uri = uris.picks_uri(self.output, output=True)
         names = [particle.name for particle in particles(self.task, self.training.recipe.target)]
@@ -186,7 +200,11 @@ class Job:
         if step == "evaluate":
             scored = ["-i", self.scored, "--task", self.training.recipe.task, "--split", self.split]
             return [step, *config, *scored, "--out", str(self.folder)]
-        return [step, str(self.checkpoint), *config, "-i", tomogram, "-o", self.output, "--split", self.split, *where]
+        written = ["-o", self._written(step), "--split", self.split]
+        if step == "instances":
+            least = str(self.training.recipe.instances.min_volume)
+            return [step, *config, "-i", self._labels, *written, "--min-volume", least, "--json"]
+        return [step, str(self.checkpoint), *config, "-i", tomogram, *written, *where]
 
     def typed(self, step: str, device: str) -> list[str]:
         """The same for somebody who has none of the files that a benchmark run writes."""
@@ -247,8 +265,10 @@ class Job:
             self._run(step, device, stop)
             self.note(calibrate=self.calibration_key)
         elif step == "evaluate":
-            self._evaluate()
+            score(self._as_it_is, self.runs, (self.scored, self.reference), self.task, self.split, self.folder)
             self.note(evaluate=self.evaluation_key)
+        elif step == "instances":
+            self._run(step, device, stop)
         else:
             key, before = self.output, self.record()
             known = before.predicted if before.predict == key else {}
@@ -274,17 +294,6 @@ class Job:
             return {run.run: run.seconds for run in result.runs if run.status == "done" and run.seconds is not None}
         return {}
 
-    def _evaluate(self) -> None:
-        if self.points:
-            asked = Question(
-                (uris.picks_uri(self.scored),), (uris.picks_uri(self.reference),), self.task, split=self.split
-            )
-            evaluate(self._as_it_is, self.runs, asked).write(self.folder)
-            return
-        sides = uris.segmentation_uri(self.scored), uris.segmentation_uri(self.reference)
-        question = SegmentationQuestion(*sides, task=self.task, split=self.split)
-        write_scores(evaluate_segmentations(self._as_it_is, self.runs, question), self.folder)
-
 
 def slug(name: str) -> str:
     """A name as copick takes it for a user.
@@ -297,9 +306,6 @@ def slug(name: str) -> str:
 
 def read_scores(job: Job) -> Evaluation | None:
     """scores.json of a job; None where not all steps are done. Raises FormatError."""
-    from copick_tools.recipes.results import PointsResult, SemanticResult
-
     if not is_finished(job.training) or not job.finished("evaluate"):
         return None
-    kind = PointsResult if job.points else SemanticResult
-    return read_document(job.folder / "scores.json", kind, "remove it, and start again")
+    return read_document(job.folder / "scores.json", RESULTS[job.task.metric.name], "remove it, and start again")

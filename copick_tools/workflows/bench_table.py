@@ -13,6 +13,7 @@ from copick_tools.data.documents import read_document
 from copick_tools.errors import PopsicleError
 from copick_tools.metrics.points import PointScores
 from copick_tools.metrics.seeds import mean_dice_interval, mean_points_interval, ranks
+from copick_tools.recipes.instance_results import InstancesResult, Scored
 from copick_tools.recipes.leaderboard import load_leaderboard
 from copick_tools.recipes.recipe import Recipe
 from copick_tools.recipes.results import Evaluation, Interval, PointsResult, SemanticResult, interval
@@ -66,8 +67,12 @@ def _damaged(job: Job, error: PopsicleError, steps: Sequence[StepOutcome]) -> li
     return [StepOutcome(name=job.name, seed=job.seed, step="evaluate", status="failed", error=words)]
 
 
+KEYS = {"fbeta": "fbeta", "dice": "dice", "instances": "mean_segmentation_accuracy"}  # of an object's number, by metric
+
+
 def _metric(task: Task) -> str:
-    return "mean Dice" if task.metric.name == "dice" else f"F{task.metric.beta:g}, rule {task.metric.rule}"
+    named = {"dice": "mean Dice", "instances": "mean segmentation accuracy"}
+    return named.get(task.metric.name) or f"F{task.metric.beta:g}, rule {task.metric.rule}"
 
 
 def _numbers(results: Iterable[Evaluation]) -> list[float]:
@@ -83,7 +88,7 @@ def _row(
     jobs: Sequence[Job],
 ) -> BenchRow:
     mine = [job for job in jobs if job.name == name]
-    key = "dice" if task.metric.name == "dice" else "fbeta"
+    key = KEYS[task.metric.name]
     seconds = [value for job in done for value in job.record().predicted.values()]
     failed = [step for step in steps if step.name == name and step.status == "failed"]
     return BenchRow(
@@ -119,17 +124,17 @@ def spread(values: Sequence[float | None]) -> Spread:
 
 
 def _object(result: Evaluation, name: str, key: str) -> float | None:
-    entry = cast(PointsResult | SemanticResult, result).objects.get(name)
+    entry = cast(Scored, result).objects.get(name)
     return None if entry is None else getattr(entry, key)
 
 
 def _interval(task: Task, results: Sequence[Evaluation]) -> Interval | None:
     """95% bootstrap interval over runs of the mean over seeds."""
     points = [_points(task, result) for result in results if isinstance(result, PointsResult)]
-    dice = [_dice(result) for result in results if isinstance(result, SemanticResult)]
     if points:
         return interval(mean_points_interval(points))
-    return interval(mean_dice_interval(dice)) if dice else None
+    means = [_by_run(result, KEYS[task.metric.name]) for result in results if not isinstance(result, PointsResult)]
+    return interval(mean_dice_interval(means)) if means else None
 
 
 def _points(task: Task, result: PointsResult) -> PointScores:
@@ -139,8 +144,10 @@ def _points(task: Task, result: PointsResult) -> PointScores:
     return PointScores(rule, tuple(result.run_names), tuple(radii), np.array(counts, dtype=float))
 
 
-def _dice(result: SemanticResult) -> np.ndarray:
-    rows = [[result.by_run[run].objects[name].dice for name in result.objects] for run in result.run_names]
+def _by_run(result: Evaluation, key: str) -> np.ndarray:
+    """(R, K) a number of each run and object, NaN where undefined."""
+    found = cast(SemanticResult | InstancesResult, result)
+    rows = [[getattr(found.by_run[run].objects[name], key) for name in found.objects] for run in found.run_names]
     return np.array(rows, dtype=float)
 
 

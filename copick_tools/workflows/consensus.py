@@ -57,9 +57,10 @@ class ConsensusQuestion:
 
 @dataclass
 class _Seen:
-    """matches: of the runs that could be read. results: what became of each run."""
+    """matches, unannotated (share of voxels): of the runs that could be read. results: what became of each run."""
 
     matches: dict[str, Matches] = field(default_factory=dict)
+    unannotated: dict[str, float] = field(default_factory=dict)
     results: list[RunResult] = field(default_factory=list)
 
 
@@ -82,7 +83,7 @@ def consensus(
     if not runs:
         raise UsageError("no runs to compare")
     runs = sorted(runs)
-    objects = find_objects(project, runs, question.sides, None)
+    objects = find_objects(project, runs, question.sides, None, mutual=True)
     pairs = find_instance_pairs(project, runs, question.sides, objects, MISSING, question.resample)
     if question.output:
         _check_output(question, question.output, pairs)
@@ -90,9 +91,9 @@ def consensus(
     for done, run in enumerate(runs, start=1):
         found = outcome(run, partial(object_matches, pairs, run))
         if found.status == "done":
-            seen.matches[run] = found.value
+            seen.matches[run], seen.unannotated[run] = found.value
             if question.output:
-                found = _written(project, question.output, pairs, found, overwrite)
+                found = _written(project, question.output, pairs, run, seen.matches[run], overwrite)
         seen.results.append(found)
         if progress:
             progress(done, len(runs))
@@ -120,18 +121,20 @@ def _check_output(question: ConsensusQuestion, output: SegmentationUri, pairs: I
 
 
 def _written(
-    project: Project, output: SegmentationUri, pairs: InstancePairs, found: RunResult, overwrite: bool
+    project: Project, output: SegmentationUri, pairs: InstancePairs, run: str, matches: Matches, overwrite: bool
 ) -> RunResult:
     """Write the consensus of a run, unless it is there."""
-    reference, matches = pairs.references[pairs.objects.parts[0]][found.run], found.value
+    reference = pairs.references[pairs.objects.parts[0]][run]
     uri = replace(output, voxel_spacing=reference.key_spacing)
     highest = max((int(match.pairs[:, 0].max()) for match in matches.values() if len(match.pairs)), default=0)
+    if not pairs.objects.each:
+        highest = max(highest, *pairs.objects.labels.values())
     dtype = np.promote_types(np.uint16, np.min_scalar_type(highest))
 
     def write() -> None:
-        write_segmentation_volume(project, found.run, uri, _Consensus(pairs, found.run, matches), dtype)
+        write_segmentation_volume(project, run, uri, _Consensus(pairs, run, matches), dtype)
 
-    return outcome(found.run, write, lambda: not overwrite and has_segmentation(project, found.run, uri))
+    return outcome(run, write, lambda: not overwrite and has_segmentation(project, run, uri))
 
 
 class _Consensus:
@@ -268,6 +271,10 @@ def _warnings(
     unread = [run for run in runs if run not in seen.matches]
     if unread:
         found.append(f"{len(unread)} of {len(runs)} runs couldn't be read and are left out: {few(unread)}")
+    some = [run for run, share in seen.unannotated.items() if share]
+    if some:
+        share = max(seen.unannotated.values())
+        found.append(f"up to {share:.1%} of the voxels aren't annotated by both (label {objects.ignored}): {few(some)}")
     for name in objects.labels:
         there = sum(bool(m[name].n_reference or m[name].n_prediction) for m in seen.matches.values())
         if not there:

@@ -80,7 +80,7 @@ def evaluate_instances(
     names = _occurring(question, objects, overlaps)
     tables = [InstanceTable.of(measured, names) for measured in overlaps]
     warnings = left_out_warnings(project, runs, (question.prediction, question.reference), objects)
-    if question.task:
+    if question.task and question.task.metric.name != "instances":
         warnings.append(f"task {question.task.name} is scored otherwise: this isn't its official number")
     warnings += empty_warnings(sides) + label_warnings(runs, overlaps[0], objects) + _table_warnings(tables[0])
     return _document(project, runs, question, sides, tables, warnings)
@@ -135,7 +135,8 @@ def label_warnings(runs: Sequence[str], measured: Sequence[InstanceOverlap], obj
         unknown = sorted({label for overlap in measured for label in overlap.unknown[side]})
         if unknown:
             there = [run for run, overlap in zip(runs, measured) if overlap.unknown[side]]
-            some = ", ".join(map(str, unknown[:MANY_LABELS])) + (" …" if len(unknown) > MANY_LABELS else "")
+            names = ["0 (ids without a label)" if label == 0 else str(label) for label in unknown[:MANY_LABELS]]
+            some = ", ".join(names) + (" …" if len(unknown) > MANY_LABELS else "")
             found.append(f"labels of the {side} that name no object: {some}; in {len(there)} runs: {few(there)}")
     left = sum(overlap.unannotated for overlap in measured)
     if left:

@@ -66,14 +66,15 @@ def compare_instances(pairs: InstancePairs, run: str, networks: frozenset[str] =
     return overlap
 
 
-def object_matches(pairs: InstancePairs, run: str) -> dict[str, InstanceMatch]:
-    """The matched objects of a run, by name. Raises FormatError."""
-    found = {}
+def object_matches(pairs: InstancePairs, run: str) -> tuple[dict[str, InstanceMatch], float]:
+    """The matched objects of a run, by name, and the share of voxels that aren't annotated. Raises FormatError."""
+    found, unannotated = {}, 0.0
     for part in pairs.objects.parts:
         table = tabulate(pairs, part, run)
+        unannotated = max(unannotated, 1 - int(table.pairs.voxels.sum()) / table.voxels)
         for name in pairs.objects.labels if part is None else [part]:
             found[name] = match_instances(table.of(name)[0])
-    return found
+    return found, unannotated
 
 
 @dataclass(frozen=True)
@@ -87,11 +88,11 @@ class RunTable:
 
     @property
     def labels(self) -> tuple[set[int], set[int]]:
-        """Those that occur on either side; none where there are no labels."""
+        """Those that occur on either side, 0 if there are ids without a label; none where there are no labels."""
         if not self.keyed:
             return set(), set()
-        one, other = labels_of(self.pairs)
-        return set(one.tolist()) - {0}, set(other.tolist()) - {0}
+        one, other = (set(labels.tolist()) for labels in labels_of(self.pairs))
+        return one, other
 
     def of(self, name: str) -> tuple[Contingency, Integers]:
         """Ids of an object, and its voxels on both sides, in the reference, in the prediction."""
@@ -109,21 +110,13 @@ def tabulate(pairs: InstancePairs, part: str | None, run: str) -> RunTable:
         if not keyed:
             return contingency(*(side.read(box) for side in sides))
         one, other = (side.read_labeled(box, label) for side in sides)
-        return panoptic_contingency(one, other, annotated(one[0], objects.ignored))
+        return panoptic_contingency(one, other, objects.annotated(one[0], other[0]))
 
     try:
         whole = added(block(piece.inner) for piece in blocks(shape))
     except ValueError as error:
         raise FormatError(f"run {run}: {error}", "ids are whole numbers from 0 up") from error
     return RunTable(whole, keyed, int(np.prod(shape)), objects.labels)
-
-
-def annotated(labels: Integers, ignored: int | None) -> Mask | None:
-    """The annotated voxels, None where all are."""
-    if ignored is None:
-        return None
-    mask = labels != ignored
-    return None if mask.all() else mask
 
 
 def _object(table: Contingency, voxels: Integers, network: bool, line: float) -> ObjectOverlap:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -11,7 +11,7 @@ from copick_tools.data import read
 from copick_tools.data.project import Project, check_objects
 from copick_tools.data.read import StoredVolume
 from copick_tools.data.uris import SegmentationUri
-from copick_tools.errors import NotFoundError, UsageError, nearest
+from copick_tools.errors import FormatError, NotFoundError, UsageError, nearest
 from copick_tools.recipes.recipe import IGNORED
 from copick_tools.recipes.task import Task
 from copick_tools.types import Integers, Mask
@@ -51,18 +51,29 @@ class InstanceSide:
 class Objects:
     """What is compared. labels: by name, in panoptic segmentations. each: an instance segmentation for each on a side.
 
-    others: labels of objects that aren't compared. ignored: of voxels that nobody annotated, in a panoptic reference.
+    others: labels of objects that aren't compared. ignored: of voxels that nobody annotated, in a panoptic reference;
+    mutual: or on the other side, for both are annotations.
     """
 
     labels: dict[str, int]
     each: bool
     others: frozenset[int] = frozenset()
     ignored: int | None = None
+    mutual: bool = False
 
     @property
     def parts(self) -> list[str | None]:
         """What is read in one go: one object after the other, or all of them (None)."""
         return list(self.labels) if self.each else [None]
+
+    def annotated(self, reference: Integers, other: Integers) -> Mask | None:
+        """Which voxels are annotated, None where all are. Labels of the same voxels on both sides."""
+        if self.ignored is None:
+            return None
+        mask = reference != self.ignored
+        if self.mutual:
+            mask &= other != self.ignored
+        return None if mask.all() else mask
 
 
 @dataclass(frozen=True)
@@ -108,15 +119,18 @@ def _on_grid(stored: StoredVolume, reference: StoredVolume) -> Volume:
     return OnGrid(stored, stored.voxel_spacing / reference.voxel_spacing, reference.shape)
 
 
-def find_objects(project: Project, runs: Sequence[str], uris: Sequence[SegmentationUri], task: Task | None) -> Objects:
+def find_objects(
+    project: Project, runs: Sequence[str], uris: Sequence[SegmentationUri], task: Task | None, mutual: bool = False
+) -> Objects:
     """The objects to compare. uris: the reference, then what is compared with it, all of instances or panoptic.
 
     All of a task, or of the project, where all are panoptic; else those that instance segmentations are called after.
-    Raises NotFoundError, UsageError.
+    mutual: see `Objects`. Raises NotFoundError, UsageError.
     """
     known = {name: entry.label for name, entry in project.objects.items() if entry.label}
     every = frozenset(known.values()) | frozenset(entry.label for entry in (task.objects if task else ()))
-    ignored = IGNORED if uris[0].kind == "panoptic" and IGNORED not in every else None
+    annotations = uris if mutual else uris[:1]
+    ignored = IGNORED if any(uri.kind == "panoptic" for uri in annotations) and IGNORED not in every else None
     if task:
         known = {entry.name: entry.label for entry in task.targets}
     if any(uri.kind not in KINDS for uri in uris):
@@ -128,14 +142,28 @@ def find_objects(project: Project, runs: Sequence[str], uris: Sequence[Segmentat
     if len(panoptic) == len(uris):
         if not known:
             raise NotFoundError(f"no object in {project.config} has a label", "give objects labels, or name a --task")
-        return Objects(known, False, every - frozenset(known.values()), ignored)
+        check_labels(project, known)
+        return Objects(known, False, every - frozenset(known.values()), ignored, mutual)
     names = _names(project, runs, [uri for uri in uris if uri.kind == "instance"], task is None)
     unknown = [name for name in names if name not in known and (task or panoptic)]
     if len(unknown) == len(names):
         where = f"task {task.name}" if task else str(project.config)
         raise NotFoundError(f"no object '{unknown[0]}' in {where}", nearest(unknown[0], known))
     chosen = {name: known.get(name, 1) for name in names if name not in unknown}
-    return Objects(chosen, True, every - frozenset(chosen.values()), ignored)
+    return Objects(chosen, True, every - frozenset(chosen.values()), ignored, mutual)
+
+
+def check_labels(project: Project, names: Iterable[str]) -> None:
+    """Raise FormatError unless each of these objects of a project has a label of its own."""
+    seen: dict[int, str] = {}
+    for name in names:
+        label = project.object(name).label
+        if label in seen:
+            raise FormatError(
+                f"objects {seen[label]} and {name} of {project.config} both have label {label}",
+                "a panoptic segmentation tells objects apart by their labels: give each its own",
+            )
+        seen[label] = name
 
 
 def _names(project: Project, runs: Sequence[str], uris: Sequence[SegmentationUri], shared: bool) -> list[str]:

@@ -15,6 +15,7 @@ from copick_tools.types import Floats, Integers, Mask
 from copick_tools.volumes.blocks import Block, Box, blocks, bounding_box
 from copick_tools.volumes.normalize import Volume
 
+LARGEST = 2.0**63  # no whole number of ours is as large
 NUMBERS = ("dice", "iou", "surface_dice", "centerline_dice")
 
 
@@ -63,12 +64,12 @@ def whole_numbers(volume: Volume, box: Box) -> Integers:
     stored = np.asarray(volume[box])
     if stored.dtype.kind in "iub":
         return stored
-    whole = stored == np.round(stored)
+    whole = (np.abs(stored) < LARGEST) & (stored == np.round(stored))
     if not whole.all():
         of = getattr(volume, "labels", volume)  # what is seen on another grid
         raise FormatError(
             f"run {of.run}: {of.name} holds {stored[~whole][0]:g}, which is no label",
-            "probabilities aren't scored, labels are",
+            "labels and ids are whole numbers; probabilities are neither",
         )
     return stored.astype(np.int64)
 

@@ -36,7 +36,7 @@ class Options:
 
     pick: fields of `Pick`. tiling: overlap, tta, batch_size, compile. others: checkpoints whose probabilities are averaged
     with those of the first, which says how to pick. beta: of the learned thresholds; None: the task's.
-    plain: the tomograms are files, for which beta 1 is used unless given. thresholds: a file, ``none`` for the recipe's own,
+    instances: ``instances.KEY=VALUE`` of the recipe. plain: the tomograms are files, for which beta 1 is used unless given. thresholds: a file, ``none`` for the recipe's own,
     None for thresholds.yaml beside the checkpoint where it is there, and for several checkpoints for the recipe's own.
     """
 
@@ -46,6 +46,7 @@ class Options:
     thresholds: str | None = None
     plain: bool = False
     others: tuple[Path, ...] = ()
+    instances: tuple[str, ...] = ()
 
     @property
     def given(self) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from copick_tools.data.project import Project
 from copick_tools.data.uris import PicksUri, SegmentationUri
 from copick_tools.data.write import has_picks, write_picks
 from copick_tools.errors import FormatError, NotFoundError, UsageError, nearest
+from copick_tools.metrics.contingency import BITS, object_key
 from copick_tools.recipes.instancing import NANOMETER
 from copick_tools.recipes.results import RunOutcome
 from copick_tools.recipes.review_results import ReviewedObject, ReviewResult, SizeBin, Spread, Suspect
@@ -22,6 +23,7 @@ from copick_tools.volumes.blocks import Box
 from copick_tools.volumes.coordinates import to_angstrom
 from copick_tools.volumes.shapes import Shapes, measured
 from copick_tools.volumes.suspicion import suspicion
+from copick_tools.workflows.instance_pairs import check_labels
 from copick_tools.workflows.overlap import whole_numbers
 from copick_tools.workflows.runs import each_run, outcome
 
@@ -30,7 +32,7 @@ BINS = (
     5_000,
     10_000,
 )  # voxels: small, middle and large instances of the multi-organelle benchmark (figures 3 and 4)
-LABEL = 32  # bits of an id, below those of its label
+WHOLE = "ids are whole numbers from 0 up, and 0 where there is no object"
 Reason = Literal["large", "small", "shape", "none"]
 
 
@@ -52,8 +54,8 @@ class Measured:
 
 
 @dataclass(frozen=True)
-class Coded:
-    """Ids of a panoptic segmentation with their labels above them, zyx int64."""
+class Ids:
+    """Ids of an instance segmentation of any type of numbers, zyx. Slices raise FormatError for what is no id."""
 
     stored: read.StoredVolume
 
@@ -63,10 +65,37 @@ class Coded:
         return self.stored.shape
 
     def __getitem__(self, region: Box) -> Integers:
-        labels, ids = (
-            whole_numbers(self.stored.of_channel(channel), region).astype(np.int64) for channel in ("label", "instance")
-        )
-        return np.where(ids > 0, labels << LABEL | ids, 0)
+        ids = whole_numbers(self.stored, region)
+        for odd in (int(ids.min()), int(ids.max())) if ids.size else ():
+            if not 0 <= odd <= np.iinfo(np.int64).max:
+                raise _no_id(self.stored, f"id {odd}")
+        return ids
+
+
+@dataclass(frozen=True)
+class Coded:
+    """Ids of a panoptic segmentation with their labels above them, zyx int64. Slices raise FormatError as those of `Ids`."""
+
+    stored: read.StoredVolume
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Voxels along z, y, x."""
+        return self.stored.shape
+
+    def __getitem__(self, region: Box) -> Integers:
+        labels, ids = (whole_numbers(self.stored.of_channel(channel), region) for channel in ("label", "instance"))
+        try:
+            keys = object_key(labels, ids)
+        except ValueError as error:
+            raise FormatError(f"run {self.stored.run}: {self.stored.name}: {error}", WHOLE) from error
+        if (stray := (ids > 0) & (labels == 0)).any():
+            raise _no_id(self.stored, f"id {ids[stray][0]} without a label")
+        return np.where(ids > 0, keys, 0)
+
+
+def _no_id(stored: read.StoredVolume, what: str) -> FormatError:
+    return FormatError(f"run {stored.run}: {stored.name} holds {what}", WHOLE)
 
 
 def review(
@@ -80,7 +109,9 @@ def review(
 ) -> ReviewResult:
     """Measure the instances of all runs, compare each with the others of its object, and write the odd ones as picks.
 
-    Picks that are there stay. progress: called with runs that are measured, and all. Raises UsageError, NotFoundError.
+    Picks that are there stay, of each object and run. progress: called with runs that are measured, and all.
+
+    Raises UsageError, NotFoundError, FormatError (objects that share a label).
     """
     names = _names(project, runs, wanted)
     found: dict[str, dict[str, Measured]] = {}
@@ -101,9 +132,10 @@ def review(
     for suspect in queue:
         of_run[suspect.run].append(suspect)
     for run, suspects in of_run.items():
-        write = partial(_write, project, wanted, names, run, suspects)
-        there = partial(_is_finished, project, wanted, names, overwrite, run)
-        results[run] = outcome(run, write, there)
+        write = partial(
+            _write, project, wanted, run, partial(_lacking, project, wanted, names, overwrite, run), suspects
+        )
+        results[run] = outcome(run, write, partial(_is_finished, project, wanted, names, overwrite, run))
     rows = [results[run] for run in runs]
     return ReviewResult(
         config=str(project.config),
@@ -125,6 +157,7 @@ def _names(project: Project, runs: Sequence[str], wanted: Reviewing) -> list[str
         raise UsageError(f"--top is {wanted.top}, but has to be at least 1")
     if wanted.segmentation.kind == "panoptic":
         known = [entry.name for entry in project.objects.values() if entry.label]
+        check_labels(project, known)
     else:
         stored = [v for run in runs for v in read.find_segmentations(project, run, wanted.segmentation)]
         known = sorted({volume.entry.name for volume in stored if volume.entry.name in project.objects})
@@ -148,13 +181,13 @@ def _measure(project: Project, wanted: Reviewing, run: str) -> dict[str, Measure
         elif stored.entry.name in sets:
             raise UsageError(f"several instance segmentations of {stored.entry.name} in run {run}", "name one of them")
         else:
-            sets[stored.entry.name] = Measured(measured(stored), stored.voxel_spacing)
+            sets[stored.entry.name] = Measured(measured(Ids(stored)), stored.voxel_spacing)
     return sets
 
 
 def _by_object(project: Project, stored: read.StoredVolume) -> dict[str, Measured]:
     every = measured(Coded(stored))
-    labels = every.ids >> LABEL
+    labels = every.ids >> BITS
     names = {entry.label: entry.name for entry in project.objects.values()}
     unknown = sorted(set(labels.tolist()) - set(names))
     if unknown:
@@ -162,7 +195,7 @@ def _by_object(project: Project, stored: read.StoredVolume) -> dict[str, Measure
     sets = {}
     for label, name in names.items():
         own = every.take(labels == label)
-        sets[name] = Measured(replace(own, ids=own.ids & ((1 << LABEL) - 1)), stored.voxel_spacing)
+        sets[name] = Measured(replace(own, ids=own.ids & ((1 << BITS) - 1)), stored.voxel_spacing)
     return sets
 
 
@@ -198,7 +231,7 @@ def _suspects(
 ) -> list[Suspect]:
     """One row for each instance. nanometers: voxel spacing. judged: scores and reasons."""
     xyz = to_angstrom(shapes.centers, nanometers * NANOMETER)
-    extents = (shapes.high - shapes.low)[:, ::-1] * nanometers
+    extents, round_ = (shapes.high - shapes.low)[:, ::-1] * nanometers, shapes.sphericity
     return [
         Suspect(
             run=run,
@@ -209,7 +242,7 @@ def _suspects(
             voxels=int(shapes.voxels[row]),
             volume_nm3=float(shapes.voxels[row] * nanometers**3),
             surface_nm2=float(shapes.surface[row] * nanometers**2),
-            sphericity=float(shapes.sphericity[row]),
+            sphericity=float(round_[row]),
             compactness=float(shapes.compactness[row]),
             at_border=bool(shapes.at_border[row]),
             x=float(xyz[row, 0]),
@@ -221,16 +254,21 @@ def _suspects(
     ]
 
 
+def _lacking(project: Project, wanted: Reviewing, names: Sequence[str], overwrite: bool, run: str) -> list[str]:
+    """The objects whose picks are to be written."""
+    return [name for name in names if overwrite or not has_picks(project, run, _picks(wanted, name))]
+
+
 def _is_finished(project: Project, wanted: Reviewing, names: Sequence[str], overwrite: bool, run: str) -> bool:
-    return not overwrite and all(has_picks(project, run, _picks(wanted, name)) for name in names)
+    return not _lacking(project, wanted, names, overwrite, run)
 
 
 def _write(
-    project: Project, wanted: Reviewing, names: Sequence[str], run: str, suspects: Sequence[Suspect]
+    project: Project, wanted: Reviewing, run: str, lacking: Callable[[], list[str]], suspects: Sequence[Suspect]
 ) -> dict[str, int]:
-    """The suspects of a run as picks, the most suspicious first; how many of each object."""
+    """The suspects of a run as picks, the most suspicious first; how many of each object that lacked them."""
     counts = {}
-    for name in names:
+    for name in lacking():
         own = [suspect for suspect in suspects if suspect.object == name]
         points = Points.at([[s.x, s.y, s.z] for s in own], [s.suspicion for s in own])
         ids = np.array([s.id for s in own], dtype=np.int64)

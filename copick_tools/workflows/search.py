@@ -102,7 +102,8 @@ def plan_search(
 
 def _metric(task: Task) -> str:
     """What is maximized, in words."""
-    return "mean Dice" if task.metric.name == "dice" else f"F{task.metric.beta:g} by rule {task.metric.rule}"
+    named = {"dice": "mean Dice", "instances": "mean segmentation accuracy"}
+    return named.get(task.metric.name) or f"F{task.metric.beta:g} by rule {task.metric.rule}"
 
 
 def _free(

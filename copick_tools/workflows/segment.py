@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,13 +15,16 @@ from copick_tools.data.project import Project, check_objects
 from copick_tools.data.uris import SegmentationUri, TomogramUri, same_spacing
 from copick_tools.data.write import has_segmentation, write_segmentation_slabs
 from copick_tools.errors import UsageError
+from copick_tools.recipes.task import Task as KnownTask
 from copick_tools.types import RunResult
 from copick_tools.volumes.blocks import SIZE
+from copick_tools.volumes.decoding import Instances
 from copick_tools.volumes.normalize import Volume
 from copick_tools.volumes.sparse import occupied
 from copick_tools.workflows.devices import on_devices
 from copick_tools.workflows.pipeline import Stages, in_memory
 from copick_tools.workflows.predict import Model, Options
+from copick_tools.workflows.segment_instances import Telling, are_finished, checked
 from copick_tools.workflows.where import Where, find_sample
 
 if TYPE_CHECKING:
@@ -31,7 +35,10 @@ Tomogram = tuple[read.StoredVolume, Volume]  # where it is stored, and what was 
 
 @dataclass(frozen=True)
 class Segmenting:
-    """A checkpoint, the tomograms that it labels and where to write; a `pipeline.Task`. where: only its sample counts."""
+    """A checkpoint, the tomograms that it labels and where to write; a `pipeline.Task`. where: only its sample counts.
+
+    An output of instances (all of a panoptic one, an object's, or each object's) takes a network that tells them apart.
+    """
 
     checkpoint: Path
     project: Project
@@ -42,30 +49,54 @@ class Segmenting:
     where: Where = Where()
 
     def finished(self, run: str) -> bool:
-        """Whether the segmentation of a run is there."""
-        return not self.overwrite and has_segmentation(self.project, run, self.output)
+        """Whether the segmentations of a run are there."""
+        if self.overwrite:
+            return False
+        if self.tells_apart:
+            return are_finished(self.project, run, self.output, self.known)
+        return has_segmentation(self.project, run, self.output)
+
+    @property
+    def tells_apart(self) -> bool:
+        """Whether instances are wanted."""
+        return self.output.kind in ("instance", "panoptic")
+
+    @cached_property
+    def known(self) -> KnownTask:
+        """The task of the checkpoint."""
+        from copick_tools.training.checkpoint import read_card
+
+        return read_card(self.checkpoint).task
 
     def stages(self, device: str) -> Stages:
         """Open the checkpoint on a device."""
         opened = _Opened(self, Model.open(self.checkpoint, device, self.options))
+        if self.tells_apart:
+            telling = _telling(self, opened.model)
+            return Stages(opened.read, partial(_tell, self, telling), partial(_write, self, telling))
         return Stages(opened.read, opened.compute, opened.finish)
 
 
 def segment(task: Segmenting, runs: Sequence[str], devices: Sequence[str] = ("auto",)) -> Iterator[RunResult]:
-    """Write one segmentation per run, on the grid of its tomogram. A result's value counts the voxels per object.
+    """Write one segmentation per run, on the grid of its tomogram. A result's value counts the voxels per object, or instances.
 
     Raises UsageError for an output that can't hold the labels.
     """
     from copick_tools.training.checkpoint import read_card
 
     task.where.check()
-    known, output = read_card(task.checkpoint).task, task.output
+    card, output = read_card(task.checkpoint), task.output
+    known = card.task
     check_objects(task.project, known)
     names = [entry.name for entry in known.targets]
     if output.kind == "binary" and names != [output.name]:
         raise UsageError(f"'{output}' is binary, but the model knows {len(names)} objects", "add ?multilabel=true")
-    if output.kind in ("instance", "panoptic"):
-        raise UsageError(f"the model predicts classes, not instances: '{output}'", "use ?multilabel=true")
+    if task.tells_apart:
+        checked(card, output, task.options.instances, bool(task.options.others))
+    elif task.options.instances:
+        raise UsageError(
+            "--set is about instances, the output has none", "end -o with ?instance=true or ?panoptic=true"
+        )
     return on_devices(task, runs, devices, task.project)
 
 
@@ -97,6 +128,25 @@ class _Opened:
         slabs = _slabs(labels, counts, uri.kind == "binary")
         write_segmentation_slabs(self.task.project, run, uri, stored.shape, slabs, np.uint8)
         return {name: int(counts[label]) for name, label in self.model.predictor.objects.items()}
+
+
+def _telling(task: Segmenting, model: Model) -> Telling:
+    recipe = checked(model.card, task.output, task.options.instances, model.several)
+    return Telling.of(model.predictor, model.card.task, recipe, task.output)
+
+
+def _tell(
+    task: Segmenting, telling: Telling, run: str, tomogram: Tomogram
+) -> tuple[read.StoredVolume, Instances, float]:
+    stored, volume = tomogram
+    sample = find_sample(task.project, run, task.where)
+    return stored, *telling.found(stored, volume, sample)
+
+
+def _write(
+    task: Segmenting, telling: Telling, run: str, found: tuple[read.StoredVolume, Instances, float]
+) -> dict[str, int]:
+    return telling.write(task.project, *found)
 
 
 def _slabs(labels: Volume, counts: np.ndarray, binary: bool) -> Iterator[tuple[int, np.ndarray]]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
@@ -12,7 +12,7 @@ from copick_tools.data import read
 from copick_tools.data.project import Project
 from copick_tools.data.uris import SegmentationUri, TomogramUri, same_spacing, segmentation_uri, tomogram_uri
 from copick_tools.data.write import has_segmentation, write_segmentation_volume
-from copick_tools.errors import FormatError, UsageError, nearest
+from copick_tools.errors import FormatError, PopsicleError, UsageError, nearest
 from copick_tools.recipes.instancing import Method, Methods
 from copick_tools.recipes.recipe import IGNORED
 from copick_tools.recipes.review_results import InstancesPlan, PlannedConversion
@@ -23,13 +23,15 @@ from copick_tools.volumes.linked import ANY
 from copick_tools.volumes.normalize import Volume
 from copick_tools.volumes.pieces import dtype_for
 from copick_tools.volumes.resample import aligned, restored
-from copick_tools.volumes.semantic_instances import Panoptic, convert, present
+from copick_tools.volumes.semantic_instances import Panoptic, Way, convert, present
+from copick_tools.workflows.instance_pairs import check_labels
 from copick_tools.workflows.overlap import whole_numbers
 from copick_tools.workflows.pairs import check_grids
 from copick_tools.workflows.runs import each_run, outcome
 
 ALL = "all"  # the one object where classes don't count
 SAME = 1e-3  # angstrom
+FINEST = 4  # voxels of a grid along one of the segmentation's: finer ones show nothing more, and take long
 
 
 @dataclass(frozen=True)
@@ -59,7 +61,7 @@ def instances(
 
 
 def check(project: Project, wanted: Instancing) -> None:
-    """Raise UsageError or NotFoundError for what no run can do."""
+    """Raise UsageError, NotFoundError or FormatError for what no run can do."""
     output, methods = wanted.output, wanted.methods
     if output.kind not in ("instance", "panoptic"):
         raise UsageError(
@@ -75,10 +77,12 @@ def check(project: Project, wanted: Instancing) -> None:
         raise UsageError(
             f"no method says what the instances of {output.name} are", nearest(output.name, methods.objects)
         )
+    if output.kind == "panoptic":
+        check_labels(project, objects_of(project, wanted))
     for name in objects_of(project, wanted):
         method = methods.of(name)
         if method is not None and method.boundary:
-            _boundary_uri(method.boundary)
+            _check_boundary(project, method)
 
 
 def objects_of(project: Project, wanted: Instancing) -> dict[str, int]:
@@ -149,16 +153,8 @@ def _convert_run(project: Project, wanted: Instancing, run: str) -> dict[str, in
     there = present(source)
     if output.kind == "panoptic" or not aware:
         _refuse_unknown(project, stored, there)
-    spacing = wanted.voxel_spacing or stored.voxel_spacing
-    grid: Volume = source if wanted.voxel_spacing is None else aligned(source, stored.voxel_spacing, spacing)
-    ways, boundaries = {}, {}
-    for name, label in named.items():
-        method = wanted.methods.of(name)
-        if method is not None and label in there:
-            ways[label] = method.way(spacing)
-            if method.boundary:
-                boundaries[label] = _boundary(project, stored, method, spacing, grid)
-    found = convert(grid, ways, boundaries, aware=aware)
+    grid, spacing = _grid(wanted, stored, source)
+    found = convert(grid, *_ways(project, wanted, stored, grid, spacing, there), aware=aware)
     ids: Volume = found
     if wanted.voxel_spacing is not None:
         ids, source = (restored(v, stored.voxel_spacing, spacing, stored.shape) for v in (found, grid))
@@ -185,6 +181,39 @@ def _source(project: Project, wanted: Instancing, stored: read.StoredVolume) -> 
     return Whole(stored, label)
 
 
+def _grid(wanted: Instancing, stored: read.StoredVolume, source: Volume) -> tuple[Volume, float]:
+    """The labels on the grid where instances are told apart, and its spacing (angstrom). Raises UsageError."""
+    own, asked = stored.voxel_spacing, wanted.voxel_spacing
+    if asked is None:
+        return source, own
+    if asked * FINEST < own:
+        raise UsageError(
+            f"a grid of {asked:g} A is far finer than that of {stored.name}, {own:g} A",
+            f"labels show nothing more there; --voxel-spacing goes down to {own / FINEST:g}",
+        )
+    return aligned(source, own, asked), asked
+
+
+def _ways(
+    project: Project,
+    wanted: Instancing,
+    stored: read.StoredVolume,
+    grid: Volume,
+    voxel_spacing: float,
+    labels: Iterable[int],
+) -> tuple[dict[int, Way], dict[int, Volume]]:
+    """How the objects of these labels are told apart on a grid of this spacing (angstrom), and what bounds them."""
+    ways: dict[int, Way] = {}
+    boundaries: dict[int, Volume] = {}
+    for name, label in objects_of(project, wanted).items():
+        method = wanted.methods.of(name)
+        if method is not None and label in labels:
+            ways[label] = method.way(voxel_spacing)
+            if method.boundary:
+                boundaries[label] = _boundary(project, stored, method, voxel_spacing, grid)
+    return ways, boundaries
+
+
 def _refuse_unknown(project: Project, stored: read.StoredVolume, there: Sequence[int]) -> None:
     """Raise FormatError for labels that no object has; nobody annotated those of `IGNORED`."""
     known = {entry.label for entry in project.objects.values()}
@@ -194,6 +223,15 @@ def _refuse_unknown(project: Project, stored: read.StoredVolume, there: Sequence
             f"run {stored.run}: {stored.name} holds label {unknown[0]}, which no object of {project.config} has",
             "labels: " + ", ".join(f"{entry.label} {name}" for name, entry in project.objects.items()),
         )
+
+
+def _check_boundary(project: Project, method: Method) -> None:
+    """Raise UsageError or NotFoundError for what bounds no object in any run."""
+    uri = _boundary_uri(str(method.boundary))
+    if method.boundary_object:
+        project.object(method.boundary_object)
+        if isinstance(uri, TomogramUri):
+            raise UsageError(f"boundary {uri} is a map, which holds no objects", "leave boundary_object out")
 
 
 def _boundary_uri(text: str) -> SegmentationUri | TomogramUri:
@@ -211,14 +249,30 @@ def _boundary(
     else:
         found = read.read_segmentation(project, stored.run, uri)
     check_grids(stored, found, resample=True)
+    kind = "map" if isinstance(uri, TomogramUri) else found.entry.segmentation_type
     bounds: Volume = found
-    if method.boundary_object:
-        bounds = Only(found, project.object(method.boundary_object).label)
-    elif isinstance(uri, SegmentationUri) and found.entry.segmentation_type in ("multilabel", "panoptic"):
-        raise UsageError(f"{found.name} holds several objects", "boundary_object names the one that is a boundary")
+    if kind in ("multilabel", "panoptic"):
+        if not method.boundary_object:
+            raise UsageError(f"{found.name} holds several objects", "boundary_object names the one that is a boundary")
+        labels = found.of_channel("label") if kind == "panoptic" else found
+        bounds = Only(labels, project.object(method.boundary_object).label)
+    elif method.boundary_object and (kind, method.boundary_object) != ("binary", found.entry.name):
+        raise UsageError(f"{found.name} holds no {method.boundary_object} beside others", "leave boundary_object out")
     if grid.shape == found.shape and abs(voxel_spacing - found.voxel_spacing) < SAME:
         return bounds
     return OnGrid(bounds, found.voxel_spacing / voxel_spacing, zyx(grid))
+
+
+def _look_ahead(project: Project, wanted: Instancing, run: str) -> None:
+    """Raise what keeps a run from being converted, as far as that can be told from little more than names and grids."""
+    stored = read.read_segmentation(project, run, wanted.segmentation)
+    output_of(wanted, stored)
+    source = _source(project, wanted, stored)
+    grid, spacing = _grid(wanted, stored, source)
+    try:
+        _ways(project, wanted, stored, grid, spacing, objects_of(project, wanted).values())
+    except PopsicleError:  # of an object that may not be there
+        _ways(project, wanted, stored, grid, spacing, present(source))
 
 
 def plan(project: Project, runs: Sequence[str], wanted: Instancing, *, overwrite: bool = False) -> InstancesPlan:
@@ -226,7 +280,8 @@ def plan(project: Project, runs: Sequence[str], wanted: Instancing, *, overwrite
     check(project, wanted)
     planned = []
     for run in runs:
-        found = outcome(run, lambda: None, partial(is_finished, project, wanted, overwrite, run))
+        look = partial(_look_ahead, project, wanted, run)
+        found = outcome(run, look, partial(is_finished, project, wanted, overwrite, run))
         status = {"done": "planned", "skipped": "finished", "failed": "impossible"}[found.status]
         planned.append(PlannedConversion(run=run, status=status, error=found.error, hint=found.hint))
     return InstancesPlan(

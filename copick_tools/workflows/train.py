@@ -121,11 +121,12 @@ def _fitting(recipe: Recipe, shape: Sequence[int]) -> list[int]:
     patch, check = recipe.train.patch or (), registry.engine(recipe.family).check
     for multiple in (1, 2, 4, 8, 16, 32, 64):
         sides = [min(side, length) // multiple * multiple for side, length in zip(patch, shape)]
-        smaller = recipe.train.model_copy(update={"patch": tuple(sides)})
-        with contextlib.suppress(UsageError):
-            if all(sides):
-                check(recipe.model_copy(update={"train": smaller}))
-                return sides
+        for chosen in (sides, [1, *sides[1:]]):  # a network of slices takes one of them
+            smaller = recipe.train.model_copy(update={"patch": tuple(chosen)})
+            with contextlib.suppress(UsageError):
+                if all(chosen):
+                    check(recipe.model_copy(update={"train": smaller}))
+                    return chosen
     return []
 
 

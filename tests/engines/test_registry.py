@@ -112,7 +112,8 @@ def test_show_says_what_an_experiment_holds(checkpoint, popsicle):
 def test_the_patch_that_is_named_is_one_that_fits(project, recipe_path, popsicle, family):
     """What a message says to try has to work; of SwinUNETR and such small tomograms nothing would."""
     common = ("-c", project.config, "-s", f"model={{family: {family}, preset: tiny}}")
-    failed = popsicle("train", recipe_path, *common, "-s", "train.patch=[64,64,64]", code=2).stderr
+    patch = "[1,64,64]" if family == "slices" else "[64,64,64]"
+    failed = popsicle("train", recipe_path, *common, "-s", f"train.patch={patch}", code=2).stderr
     assert "larger than the training tomograms: TS_1 has [24, 48, 48] voxels" in failed
     if family == "swinunetr":
         assert "too deep" in failed

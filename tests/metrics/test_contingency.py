@@ -101,7 +101,12 @@ def test_a_panoptic_table_says_of_each_label_what_a_volume_of_it_would(four):
         assert {pair: n for pair, n in pairs(found).items() if pair != (0, 0)} == plain
         assert voxels.tolist() == [int(v.sum()) for v in (inside[0] & inside[1], *inside)]
     for side, there in zip(labels_of(table), labels):
-        assert side.tolist() == np.unique(there).tolist()
+        assert side.tolist() == np.setdiff1d(there, 0).tolist()
+
+
+def test_ids_without_a_label_have_label_0():
+    table = panoptic_contingency((np.array([0, 2]), np.array([4, 1])), (np.array([0, 0]), np.array([0, 0])))
+    assert [labels.tolist() for labels in labels_of(table)] == [[0, 2], []]
 
 
 def test_keys_of_labels_and_ids_differ():

@@ -6,6 +6,7 @@ import pytest
 from copick_tools.recipes.load import load_recipe, load_task
 from copick_tools.recipes.recipe import Augment, Target
 from copick_tools.training.augment import augment
+from copick_tools.training.layouts import CLASSES, HEATMAPS
 from copick_tools.training.patches import Patches, TrainingRun
 from copick_tools.training.targets import IGNORED, painted, stored
 from copick_tools.types import Points
@@ -90,7 +91,7 @@ def test_target_turns_with_the_voxels(soft):
     voxels = target.astype(np.float32)
     turned = target[None].astype(np.float32) if soft else target
     for _ in range(20):
-        moved, wanted = augment(voxels, turned, Augment(intensity=0), rng)
+        moved, wanted = augment(voxels, turned, Augment(intensity=0), rng, HEATMAPS if soft else CLASSES)
         np.testing.assert_array_equal(moved, wanted[0] if soft else wanted)
         np.testing.assert_array_equal(np.sort(moved.sum((1, 2))), np.sort(voxels.sum((1, 2))))  # z stays z
 

@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+import zarr
 
 from copick_tools.data import read, slabs
 from copick_tools.data.project import Project, ProjectObject, create_project
@@ -187,6 +188,33 @@ class TestConsensus:
         expected = np.array([0, 1, 0, 2])[ids]
         expected[3, 15, 4:] = 2
         assert (found[0] == expected).all()
+
+    def test_what_either_left_unannotated(self, project):
+        """Counts in no number, whoever is the reference; copick stores no such label, other programs may."""
+        sides = "all:eva/1?panoptic=true", "all:tom/1?panoptic=true"
+        ids = boxes((0, 0, 0), (0, 8, 0), (2, 0, 10))
+        for uri in sides:
+            store(project, "TS_1", uri, np.stack([np.sign(ids), ids]))
+        entry = read.read_segmentation(project, "TS_1", segmentation_uri(sides[0])).entry
+        hidden = np.stack([np.where(ids == 2, 255, np.sign(ids)), np.where(ids == 2, 0, ids)])
+        zarr.open(entry.zarr())["0"][:] = hidden
+        for order in (sides, sides[::-1]):
+            result = ask(project, "all:both/1?panoptic=true", sides=order, overwrite=True)
+            assert result.error_rate == 0
+            assert result.objects["mito"].n_reference == result.objects["mito"].n_input == 2
+            assert any("aren't annotated by both (label 255): TS_1" in words for words in result.warnings)
+            expected = np.where(ids == 2, 0, ids)
+            assert (load(project, "TS_1", "all:both/1?panoptic=true") == [np.sign(expected), expected]).all()
+
+    def test_labels_above_65535(self, tmp_path):
+        objects = [ProjectObject("mito", 70_000, None, False, (0, 0, 0, 255))]
+        project = create_project(tmp_path / "large", "cells", objects, "for tests")
+        sides = "all:eva/1?panoptic=true", "all:tom/1?panoptic=true"
+        ids = boxes((0, 0, 0))
+        for uri in sides:
+            store(project, "TS_1", uri, np.stack([70_000 * ids, ids]))
+        ask(project, "all:both/1?panoptic=true", sides=sides)
+        assert (load(project, "TS_1", "all:both/1?panoptic=true") == [70_000 * ids, ids]).all()
 
     def test_a_panoptic_and_an_instance_one(self, drawn):
         eva = load(drawn, "TS_1", EVA)

@@ -371,6 +371,26 @@ class TestPanoptic:
         assert (entry.mean_segmentation_accuracy, entry.dice) == (1, 1)
         assert any("50.0% of mito's voxels in the reference have no id" in warning for warning in result.warnings)
 
+    def test_ids_without_a_label_are_told(self, project):
+        ids = np.zeros(SHAPE, int)
+        ids[:, 2:6, 2:6], ids[:, 10:14, 2:6] = 4, 5
+        panoptic(project, "TS_1", (np.sign(ids), ids), (np.sign(ids), ids))
+        stored = read.read_segmentation(project, "TS_1", segmentation_uri("cells:unet/1?panoptic=true"))
+        import zarr
+
+        zarr.open(stored.entry.zarr())["0"][:] = np.stack([ids == 4, ids]).astype(int)
+        result = self.ask(project)
+        assert (result.objects["mito"].n_prediction, result.objects["mito"].tp[0]) == (1, 1)
+        told = "labels of the prediction that name no object: 0 (ids without a label); in 1 runs: TS_1"
+        assert told in result.warnings
+
+    def test_objects_that_share_a_label(self, tmp_path):
+        twins = [ProjectObject(name, 1, None, False, (0, 0, 0, 255)) for name in ("mito", "er")]
+        project = create_project(tmp_path / "twins", "cells", twins, "for tests")
+        panoptic(project, "TS_1", *[(np.ones(SHAPE, int), np.ones(SHAPE, int))] * 2)
+        with pytest.raises(FormatError, match="mito and er of .* both have label 1"):
+            self.ask(project)
+
     def test_what_nobody_annotated_is_left_out(self, project):
         labels, ids = np.zeros(SHAPE, int), np.zeros(SHAPE, int)
         labels[:, 2:6, 2:6] = ids[:, 2:6, 2:6] = 1

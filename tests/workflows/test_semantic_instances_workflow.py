@@ -4,6 +4,7 @@ import json
 
 import numpy as np
 import pytest
+import zarr
 
 from copick_tools.data import read
 from copick_tools.data.project import open_project
@@ -11,6 +12,7 @@ from copick_tools.data.uris import SegmentationUri, TomogramUri, picks_uri, segm
 from copick_tools.data.write import write_segmentation, write_segmentation_volume, write_tomogram
 from copick_tools.recipes.results import RunsResult
 from copick_tools.recipes.review_results import InstancesPlan, ReviewResult
+from copick_tools.volumes.shapes import Shapes
 from copick_tools.workflows.semantic_instances import Instancing, Methods, instances
 
 SEMANTIC = "truth:truth/0?multilabel=true"
@@ -30,6 +32,13 @@ def panoptic(project, uri=PANOPTIC, run="TS_1"):
 
 def write(project, name, volume, kind="multilabel", run="TS_1", spacing=10.0):
     write_segmentation(project, run, SegmentationUri(name, "me", "0", spacing, kind), volume)
+
+
+def store_raw(entry, volume):
+    """In place of a stored volume, numbers of any type."""
+    store = zarr.open(entry.zarr(), mode="a")
+    del store["0"]
+    store.create_dataset("0", data=volume, chunks=volume.shape, dimension_separator="/")
 
 
 def counts(document):
@@ -83,6 +92,20 @@ class TestInstances:
         labels, ids = panoptic(project)
         assert np.bincount(ids[labels == 1]).max() > 300
         assert not (labels == 2).any()  # those of apo-ferritin are smaller
+
+    def test_a_dry_run_looks_for_boundaries(self, popsicle, project):
+        base = ("instances", "-c", project.config, "-i", SEMANTIC, "-o", PANOPTIC, "--dry-run", "--method", "bounded")
+        write(project, "apo-ferritin", boxes((2, 2, 2)), "binary")
+        write(project, "apo-ferritin", boxes((2, 2, 2))[:12], "binary", run="TS_2")
+        found = popsicle.json(*base, "--boundary", "apo-ferritin:me/0")
+        assert [row["status"] for row in found["runs"][:2]] == ["planned", "impossible"]  # another grid in the second
+        assert "shape" in found["runs"][1]["error"]
+        lacking = popsicle.json(*base, "--boundary", "apo-ferritin:you/0")["runs"]
+        assert {row["status"] for row in lacking} == {"impossible"}
+        write(project, "none", np.zeros(SHAPE, np.uint8))
+        nothing = ("-r", "TS_1", "-i", "none:me/0?multilabel=true", "--boundary", "apo-ferritin:you/0")
+        (row,) = popsicle.json(*base[:3], *nothing, *base[5:])["runs"]
+        assert row["status"] == "planned"  # what isn't there needs no boundary
 
     def test_dry_run_does_nothing(self, popsicle, project):
         base = ("instances", "-c", project.config, "-i", SEMANTIC, "-o", PANOPTIC)
@@ -170,6 +193,41 @@ class TestInstances:
             refused = popsicle(*base, "-o", "ribosome:me/2?instance=true", *more[:2], code=1).stderr
             assert "holds several objects" in refused
 
+    def test_boundaries_in_other_segmentations(self, popsicle, project):
+        """One object of a panoptic one; a binary one by its name; what holds no such object is refused."""
+        labels, wall = np.zeros(SHAPE, np.uint8), np.zeros(SHAPE, np.uint8)
+        labels[4:20, 10:30, 5:40], wall[:, :, 20:23] = 1, 1
+        write(project, "room", labels)
+        write(project, "apo-ferritin", wall, "binary")
+        write(project, "walls", np.stack([2 * wall, wall]).astype(np.uint16), "panoptic")
+        write_tomogram(project, "TS_1", TomogramUri("walls", 10.0), wall.astype(np.float32), levels=1)
+        base = ("instances", "-c", project.config, "-i", "room:me/0?multilabel=true", "-r", "TS_1")
+        base += ("-o", "ribosome:me/1?instance=true", "--overwrite", "--method", "bounded", "--boundary")
+        for boundary in ("walls:me/0?panoptic=true", "apo-ferritin:me/0"):
+            made = counts(popsicle.json(*base, boundary, "--boundary-object", "apo-ferritin"))
+            assert made == {"TS_1": {"ribosome": 2}}
+        refused = popsicle(*base, "apo-ferritin:me/0", "--boundary-object", "ribosome", code=1).stderr
+        assert "holds no ribosome beside others" in refused
+        assert "is a map" in popsicle(*base, "walls@10", "--boundary-object", "apo-ferritin", code=2).stderr
+        assert "no object 'wal'" in popsicle(*base, "apo-ferritin:me/0", "--boundary-object", "wal", code=1).stderr
+
+    @pytest.mark.parametrize("dtype", [">u2", ">i4", "<i8", "<f4", "|b1"])
+    @pytest.mark.parametrize("method", ["components", "watershed", "network"])
+    def test_numbers_as_other_programs_store_them(self, popsicle, project, dtype, method):
+        write(project, "other", boxes((2, 2, 2), (12, 20, 20)))
+        entry = stored(project, "other:me/0?multilabel=true").entry
+        store_raw(entry, boxes((2, 2, 2), (12, 20, 20)).astype(dtype))
+        base = ("instances", "-c", project.config, "-i", "other:me/0?multilabel=true", "-r", "TS_1", "-o", PANOPTIC)
+        assert counts(popsicle.json(*base, "--method", method))["TS_1"]["ribosome"] == 2
+        np.testing.assert_array_equal(panoptic(project)[0], boxes((2, 2, 2), (12, 20, 20)))
+
+    def test_grids_that_are_far_finer_are_refused(self, popsicle, project):
+        base = ("instances", "-c", project.config, "-i", SEMANTIC, "-o", PANOPTIC, "-r", "TS_1")
+        refused = popsicle(*base, "--voxel-spacing", "0.001", code=1).stderr
+        assert "far finer than that of truth:truth/0" in refused
+        row = popsicle.json(*base, "--voxel-spacing", "0.001", "--dry-run")["runs"][0]
+        assert row["status"] == "impossible"
+
     def test_without_classes_as_the_text_says(self, popsicle, project):
         write(project, "near", boxes((4, 4, 4)) + boxes((4, 4, 10), (14, 30, 30), label=2))
         base = ("instances", "-c", project.config, "-i", "near:me/0?multilabel=true", "-r", "TS_1")
@@ -223,7 +281,13 @@ class TestInstances:
             (("-i", SEMANTIC, "-o", PANOPTIC, "--voxel-spacing", "0"), 2, "positive"),
             (("-i", SEMANTIC, "-o", PANOPTIC, "--neck", "2"), 2, "--neck"),
             (("-i", SEMANTIC, "-o", PANOPTIC, "--method", "network", "--neck", "0.5"), 2, "neck goes with"),
-            (("-i", SEMANTIC, "-o", PANOPTIC, "--method", "bounded"), 2, "needs a boundary"),
+            (("-i", SEMANTIC, "-o", PANOPTIC, "--method", "bounded"), 2, "needs a boundary\n"),
+            (
+                ("-i", SEMANTIC, "-o", PANOPTIC, "--no-class-aware", "--method", "network"),
+                2,
+                "Error: --no-class-aware goes with",
+            ),
+            (("-i", SEMANTIC, "-o", PANOPTIC, "--method", "network", "--join", "1e300"), 2, "Error: --join: "),
             (
                 ("-i", SEMANTIC, "-o", PANOPTIC, "--method", "bounded", "--boundary", "no:such/one"),
                 1,
@@ -362,6 +426,58 @@ class TestReview:
         again = read.read_picks(open_project(reviewed.config), "TS_3", [picks_uri("*:review/1")])
         assert len(again["ribosome"]) == 0
         assert "3 done" in popsicle(*base, "--overwrite").stderr
+
+    def test_picks_of_other_objects_stay(self, popsicle, reviewed):
+        """Somebody works through those of one object; then the others are asked for as well."""
+        base = ("review", "-c", reviewed.config, "-i", "all:me/1?panoptic=true", "--top", 1, "-o")
+        popsicle(*base, "ribosome:review/1")
+        document = popsicle.json(*base[:5], "-o", ":review/1")
+        assert [row["counts"] for row in document["runs"]] == [{"apo-ferritin": 1}] * 3
+        picks = read.read_picks(open_project(reviewed.config), "TS_3", [picks_uri("*:review/1")])
+        assert {name: len(points) for name, points in picks.items()} == {"apo-ferritin": 1, "ribosome": 0}
+        assert "3 skipped" in popsicle(*base, ":review/1").stderr
+
+    @pytest.mark.parametrize("dtype", ["<f4", ">u4", "<i8", "<u8"])
+    def test_ids_as_other_programs_store_them(self, popsicle, reviewed, dtype):
+        base = ("review", "-c", reviewed.config, "-i", "ribosome:me/1?instance=true", "-o")
+        before = popsicle.json(*base, ":review/1")
+        for run in ("TS_1", "TS_2", "TS_3"):
+            found = stored(reviewed, "ribosome:me/1?instance=true", run)
+            store_raw(found.entry, found.numpy().astype(dtype))
+        assert popsicle.json(*base, ":review/2")["queue"] == before["queue"]
+
+    @pytest.mark.parametrize(
+        ("value", "dtype", "words"),
+        [
+            (2**63, "<u8", "holds id 9223372036854775808"),
+            (-1, "<i4", "holds id -1"),
+            (0.5, "<f4", "holds 0.5"),
+            (np.nan, "<f4", "holds nan"),
+        ],
+    )
+    def test_what_is_no_id_fails_its_run_alone(self, popsicle, reviewed, value, dtype, words):
+        entry = stored(reviewed, "ribosome:me/1?instance=true", "TS_2").entry
+        store_raw(entry, np.full(SHAPE, value, dtype))
+        document = popsicle.json(
+            "review", "-c", reviewed.config, "-i", "ribosome:me/1?instance=true", "-o", ":review/1", code=1
+        )
+        assert [row["status"] for row in document["runs"]] == ["done", "failed", "done"]
+        assert words in document["runs"][1]["error"]
+
+    def test_ids_without_a_label(self, popsicle, reviewed):
+        found = stored(reviewed, "all:me/1?panoptic=true", "TS_1")
+        labels, ids = (found.of_channel(channel).numpy() for channel in ("label", "instance"))
+        store_raw(found.entry, np.stack([np.where(ids == 30, 0, labels), ids]))
+        result = popsicle(
+            "review", "-c", reviewed.config, "-i", "all:me/1?panoptic=true", "-o", ":review/1", "-r", "TS_1", code=1
+        )
+        assert "holds id 30 without a label" in result.stderr
+
+    def test_the_work_grows_with_the_instances_no_faster(self, popsicle, reviewed, monkeypatch):
+        asked, whole = [], Shapes.sphericity.fget
+        monkeypatch.setattr(Shapes, "sphericity", property(lambda shapes: asked.append(1) or whole(shapes)))
+        popsicle("review", "-c", reviewed.config, "-i", "ribosome:me/1?instance=true", "-o", ":review/1")
+        assert len(asked) == 2 * 3  # not for each of 47 instances anew
 
     def test_the_table(self, popsicle, reviewed):
         result = popsicle("review", "-c", reviewed.config, "-i", "all:me/1?panoptic=true", "-o", ":review/1")

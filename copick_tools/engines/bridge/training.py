@@ -45,6 +45,11 @@ def check(bridged: Bridged, recipe: Recipe) -> None:
             f"{recipe.family} doesn't learn heatmaps: nnU-Net's targets are labels",
             "-s target.kind=spheres, or segmentation, works with it",
         )
+    if recipe.instanced:
+        raise UsageError(
+            f"{recipe.family} doesn't learn {recipe.target.kind}: nnU-Net's targets are labels",
+            "-s target.kind=segmentation works with it, then popsicle instances; or another family",
+        )
     check_patch(recipe, bridged.multiple)
 
 

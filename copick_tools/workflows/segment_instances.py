@@ -1,0 +1,127 @@
+"""`popsicle segment … -o …?instance=true`: tomograms to the instances that a network has learned to tell apart."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from copick_tools.data import read
+from copick_tools.data.project import Project
+from copick_tools.data.uris import SegmentationUri
+from copick_tools.data.write import has_segmentation, write_segmentation_volume
+from copick_tools.errors import NotFoundError, UsageError, nearest
+from copick_tools.recipes.decoding import decoding
+from copick_tools.recipes.load import told
+from copick_tools.recipes.recipe import Recipe
+from copick_tools.recipes.task import Task
+from copick_tools.types import Integers
+from copick_tools.volumes.blocks import OnGrid
+from copick_tools.volumes.decoding import Instances, decode
+from copick_tools.volumes.normalize import Volume
+from copick_tools.volumes.pieces import dtype_for
+
+if TYPE_CHECKING:
+    from copick_tools.inference.extract import MakeSample
+    from copick_tools.training.checkpoint import Card
+
+ALL = "*"
+
+
+def checked(card: Card, output: SegmentationUri, settings: Sequence[str], several: bool) -> Recipe:
+    """The recipe of a checkpoint with what was set instead.
+
+    Raises UsageError for a network that tells no instances apart, or several; NotFoundError for an object it doesn't know.
+    """
+    recipe = card.recipe
+    if not recipe.instanced:
+        raise UsageError(
+            f"the model predicts classes, not instances: '{output}'",
+            "write ?multilabel=true, then popsicle instances; or train with target.kind distances, flows or boundary",
+        )
+    if several:
+        raise UsageError("instances of several checkpoints can't be averaged", "give one checkpoint")
+    if output.kind == "instance" and output.name not in (ALL, *card.objects):
+        raise NotFoundError(f"the model knows no object '{output.name}'", nearest(output.name, card.objects))
+    chosen = told(recipe.instances, settings, "instances")
+    if recipe.planar and chosen.views == "averaged" and recipe.target.kind != "flows":
+        raise UsageError(f"views averaged is for flows, this network learned {recipe.target.kind}", "views=stitched")
+    return recipe.model_copy(update={"instances": chosen})
+
+
+def outputs(output: SegmentationUri, task: Task) -> dict[str, SegmentationUri]:
+    """What is written of a run: by object, or for all objects together ("")."""
+    if output.kind == "panoptic":
+        return {"": output}
+    names = [entry.name for entry in task.targets] if output.name == ALL else [output.name]
+    return {name: replace(output, name=name) for name in names}
+
+
+def are_finished(project: Project, run: str, output: SegmentationUri, task: Task) -> bool:
+    """Whether all outputs of a run are there."""
+    return all(has_segmentation(project, run, uri) for uri in outputs(output, task).values())
+
+
+@dataclass(frozen=True)
+class Telling:
+    """An opened network that tells instances apart. recipe: as it was set. output: where to write."""
+
+    predictor: Any
+    task: Task
+    recipe: Recipe
+    output: SegmentationUri
+
+    @classmethod
+    def of(cls, predictor: Any, task: Task, recipe: Recipe, output: SegmentationUri) -> Telling:
+        """With the views that the recipe names."""
+        from copick_tools.inference.views import seeing
+
+        if getattr(predictor, "geometry", None) is None:
+            raise UsageError(f"family {recipe.family} has no maps of instances", "see docs/engines.md")
+        chosen = seeing(predictor, recipe.instances.views) if recipe.planar else predictor
+        return cls(chosen, task, recipe, output)
+
+    def found(self, stored: read.StoredVolume, volume: Volume, sample: MakeSample | None) -> tuple[Instances, float]:
+        """The instances in a tomogram, and the voxel spacing (angstrom) of their grid."""
+        from copick_tools.inference.mapped import predict_maps
+
+        mapped = predict_maps(self.predictor, volume, stored.voxel_spacing, f"run {stored.run}", sample)
+        return decode(mapped.maps, decoding(self.recipe, self.task, mapped.voxel_spacing)), mapped.voxel_spacing
+
+    def write(
+        self, project: Project, stored: read.StoredVolume, instances: Instances, spacing: float
+    ) -> dict[str, int]:
+        """Store instances on the grid of their tomogram; how many there are of each object."""
+        named = {entry.name: entry.label for entry in self.task.targets}
+        numbers, counts = instances.of(list(named.values()))
+        ids: Volume = instances.ids
+        if (ids.shape, spacing) != (stored.shape, stored.voxel_spacing):
+            ids = OnGrid(instances.ids, spacing / stored.voxel_spacing, stored.shape)
+        written = outputs(self.output, self.task)
+        for name, uri in written.items():
+            objects = instances.objects
+            own = numbers if not name else np.where(objects == named[name], numbers, 0)
+            channels = [objects, own] if uri.kind == "panoptic" else [own]
+            dtype = dtype_for(int(max(channel.max() for channel in channels)))
+            at = replace(uri, voxel_spacing=stored.key_spacing)
+            write_segmentation_volume(project, stored.run, at, Named(ids, channels), dtype)
+        shown = named if "" in written else written
+        return {name: counts[named[name]] for name in shown}
+
+
+class Named:
+    """Ids (zyx) by what tables call them, (C, z, y, x), or zyx for one table; made where it is sliced.
+
+    >>> Named(np.array([[[0, 2, 1]]]), [np.array([0, 7, 9])])[:, :, :].tolist()
+    [[[0, 9, 7]]]
+    """
+
+    def __init__(self, ids: Volume, tables: Sequence[Integers]) -> None:
+        self.ids, self.tables, self.shape = ids, tables, ids.shape
+
+    def __getitem__(self, region: Any) -> Integers:
+        ids = np.asarray(self.ids[region])
+        found = [table[ids] for table in self.tables]
+        return found[0] if len(found) == 1 else np.stack(found)
