@@ -40,6 +40,11 @@ COMMANDS = {
     "score": ("Score", "copick_tools.cli.score:score", "Score a challenge's submission exactly as the challenge does."),
     "consensus": ("Score", "copick_tools.cli.consensus:consensus", "How far two annotators agree, and on what."),
     "submit": ("Score", "copick_tools.cli.submit:submit", "Picks to a challenge's submission file."),
+    "robustness": (
+        "Score",
+        "copick_tools.cli.robustness:robustness",
+        "What a model still finds in tomograms that are made worse.",
+    ),
     "bench": ("Score", "copick_tools.cli.bench:bench", "Recipes from training to one table; no step twice."),
     "report": ("Score", "copick_tools.cli.report:report", "One HTML file from evaluations."),
     "manifest": (

@@ -15,7 +15,7 @@ from copick_tools.cli.base import Command
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="The HTML file.")
 @click.option("--csv", "numbers", type=click.Path(path_type=Path), help="The numbers too, one in each line.")
 def report(folders: tuple[Path, ...], out: Path, numbers: Path | None) -> None:
-    """Make one HTML file from evaluations, searches and benchmark runs: score tables, charts, slices with picks.
+    """Make one HTML file from evaluations, searches, benchmark runs and tests of robustness: score tables, charts, slices with picks.
 
     \b
     DIR is what `popsicle evaluate --out DIR`, `popsicle search` or `popsicle bench` wrote; they may mix.

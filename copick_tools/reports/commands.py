@@ -8,6 +8,7 @@ from pathlib import Path
 
 from copick_tools.recipes.instance_results import Scored
 from copick_tools.recipes.results import PointsResult
+from copick_tools.recipes.robustness_results import RobustnessResult
 from copick_tools.recipes.study_results import SearchResult
 
 WIDE = 90  # characters
@@ -46,6 +47,11 @@ def search(result: SearchResult, best: Path | None, project: str | None) -> list
     on = _lines(["popsicle", "search", *result.command, "--trials", trials])
     lines = [("train the best recipe", _lines(["popsicle", "train", str(best), *config]))] if best else []
     return [*lines, (f"go on, {MORE} trials more", on)]
+
+
+def robustness(result: RobustnessResult) -> list[tuple[str, str]]:
+    """(what, command) to do the same again; predictions that are there aren't made twice."""
+    return [("the same again", _lines(["popsicle", *result.command]))] if result.command else []
 
 
 def _lines(parts: list[str]) -> str:

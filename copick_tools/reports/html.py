@@ -17,6 +17,7 @@ from copick_tools.recipes.results import PointsResult
 from copick_tools.reports import charts, tables, words
 from copick_tools.reports.bench import BenchSection
 from copick_tools.reports.pictures import Picture
+from copick_tools.reports.robustness import RobustnessSection
 from copick_tools.reports.search import SearchSection
 
 _UNFIT = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
@@ -126,8 +127,13 @@ class Section:
 
 
 SCORES = {"dice": "Dice", "mean_segmentation_accuracy": "mean segmentation accuracy"}
-NOUNS = {"evaluation": "evaluation", "search": "search", "bench": "benchmark"}
-AnySection = Section | SearchSection | BenchSection
+NOUNS = {
+    "evaluation": "evaluation",
+    "search": "search",
+    "bench": "benchmark",
+    "robustness": "test of robustness",
+}
+AnySection = Section | SearchSection | BenchSection | RobustnessSection
 
 
 def heading(sections: Sequence[AnySection]) -> str:

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping
 
 from copick_tools.recipes.instance_results import InstanceNumbers, InstancesResult, Scored, VoxelNumbers
 from copick_tools.recipes.results import Comparison, Interval, LocalizationError, PointsResult, SemanticResult
+from copick_tools.recipes.robustness_results import RobustnessLevel, RobustnessResult
 from copick_tools.recipes.study_results import BenchResult, BenchRow, SearchResult, Spread
 from copick_tools.reports.bench import by_seed, unique
 from copick_tools.reports.tables import POINT_NUMBERS, with_nothing
@@ -24,7 +25,7 @@ DICE_KEYS = (
     "centerline_dice",
     "centerline_dice_sd",
 )
-Result = Scored | SearchResult | BenchResult
+Result = Scored | SearchResult | BenchResult | RobustnessResult
 Line = tuple[str, str, str, float | int | None, Interval | None]  # run, object, number, value, interval
 
 
@@ -45,8 +46,21 @@ def _named(results: Mapping[str, Result]) -> Iterator[tuple[str, Iterable[Line]]
         if isinstance(result, BenchResult):
             for recipe, row in zip(unique([row.name for row in result.rows]), result.rows):
                 yield f"{name}: {recipe}", _recipe(row)
+        elif isinstance(result, RobustnessResult):
+            for level in (result.identity, *result.levels):
+                said = level.kind if level.level is None else f"{level.kind} {level.level:g}"
+                yield f"{name}: {said}", _level(level)
         else:
             yield name, _search(result) if isinstance(result, SearchResult) else lines(result)
+
+
+def _level(level: RobustnessLevel) -> Iterator[Line]:
+    """Every number of a level of degradation."""
+    yield "", "", "score", level.score, level.ci95
+    if level.difference is not None:
+        yield "", "", "difference", level.difference.difference, level.difference.ci95
+    for name, value in level.objects.items():
+        yield "", name, "score", value, None
 
 
 def _search(result: SearchResult) -> Iterator[Line]:

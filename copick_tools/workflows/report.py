@@ -14,12 +14,14 @@ from copick_tools.errors import FormatError, PopsicleError, UsageError
 from copick_tools.recipes.instance_results import InstancesResult, Scored
 from copick_tools.recipes.leaderboard import compare, load_leaderboard
 from copick_tools.recipes.load import load_task, task_names
+from copick_tools.recipes.robustness_results import RobustnessResult
 from copick_tools.recipes.study_results import BenchResult, SearchResult
 from copick_tools.recipes.task import Task
 from copick_tools.reports import commands
 from copick_tools.reports.bench import BenchSection, unique
 from copick_tools.reports.html import NOUNS, AnySection, Board, Pictures, Section, Training, clean, render
 from copick_tools.reports.numbers import as_csv
+from copick_tools.reports.robustness import RobustnessSection
 from copick_tools.reports.search import SearchSection
 from copick_tools.workflows.report_inputs import Result, read_object, read_record, read_results, require_kept
 from copick_tools.workflows.report_pictures import Budget, pictures
@@ -67,6 +69,8 @@ def _sections(folder: Path, name: str, folders: int) -> list[AnySection]:
 def _section(folder: Path, name: str, result: Result, rows: int) -> AnySection:
     if isinstance(result, BenchResult):
         return BenchSection(name, result)
+    if isinstance(result, RobustnessResult):
+        return RobustnessSection(name, result, commands.robustness(result))
     if isinstance(result, SearchResult):
         return search_section(folder, name, result)
     return section(folder, name, result, rows)

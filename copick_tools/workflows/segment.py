@@ -48,6 +48,23 @@ class Segmenting:
     overwrite: bool = False
     where: Where = Where()
 
+    def check(self) -> None:
+        """Raises UsageError for an output that can't hold what the model says, NotFoundError for an object that isn't there."""
+        from copick_tools.training.checkpoint import read_card
+
+        self.where.check()
+        card, output = read_card(self.checkpoint), self.output
+        check_objects(self.project, card.task)
+        names = [entry.name for entry in card.task.targets]
+        if output.kind == "binary" and names != [output.name]:
+            raise UsageError(f"'{output}' is binary, but the model knows {len(names)} objects", "add ?multilabel=true")
+        if self.tells_apart:
+            checked(card, output, self.options.instances, bool(self.options.others))
+        elif self.options.instances:
+            raise UsageError(
+                "--set is about instances, the output has none", "end -o with ?instance=true or ?panoptic=true"
+            )
+
     def finished(self, run: str) -> bool:
         """Whether the segmentations of a run are there."""
         if self.overwrite:
@@ -82,21 +99,7 @@ def segment(task: Segmenting, runs: Sequence[str], devices: Sequence[str] = ("au
 
     Raises UsageError for an output that can't hold the labels.
     """
-    from copick_tools.training.checkpoint import read_card
-
-    task.where.check()
-    card, output = read_card(task.checkpoint), task.output
-    known = card.task
-    check_objects(task.project, known)
-    names = [entry.name for entry in known.targets]
-    if output.kind == "binary" and names != [output.name]:
-        raise UsageError(f"'{output}' is binary, but the model knows {len(names)} objects", "add ?multilabel=true")
-    if task.tells_apart:
-        checked(card, output, task.options.instances, bool(task.options.others))
-    elif task.options.instances:
-        raise UsageError(
-            "--set is about instances, the output has none", "end -o with ?instance=true or ?panoptic=true"
-        )
+    task.check()
     return on_devices(task, runs, devices, task.project)
 
 
