@@ -1,6 +1,6 @@
 """Every way to instances on simulated organelles, trained for the same number of steps: by command, from simulation to score.
 
-    python benchmarks/instance_results.py [--epochs 13 --seeds 1]
+    python benchmarks/instance_results.py [--seeds 1]
 
 Simulates 19 tomograms (task organelle-sim, preset hard, seed 0: 7 to train on, 2 to choose on, 10 to score) under
 build/instance-results, unless they are there, and goes on with the benchmark run where it was. Five trainings of three minutes each

@@ -63,11 +63,7 @@ def check(recipe: Recipe) -> None:
             f"for example -s train.patch=[1,{side},{side}]",
         )
     harness.check_turns(recipe, patch)
-    if recipe.instanced and recipe.instances.views == "averaged" and recipe.target.kind != "flows":
-        raise UsageError(
-            f"instances.views averaged is for flows, and target.kind is {recipe.target.kind}",
-            "-s instances.views=stitched, or -s target.kind=flows",
-        )
+    harness.check_views(recipe)
 
 
 def train(recipe: Recipe, project: Project, out_dir: Path, progress: Progress, device: str = "auto") -> Path:

@@ -48,10 +48,11 @@ class Views(Tiled):
 
 
 def seeing(predictor: Tiled, views: str) -> Tiled:
-    """A predictor of slices that averages three views, or sees those along z alone (``stitched``)."""
+    """A predictor of slices that averages three views, or sees those along z alone (``stitched``).
+
+    What an engine brings of its own, or makes of `Tiled`, stays as it is.
+    """
     kind = Views if views == "averaged" else Tiled
-    return (
-        predictor
-        if type(predictor) is kind
-        else kind(**{f.name: getattr(predictor, f.name) for f in fields(Tiled) if f.init})
-    )
+    if type(predictor) is kind or type(predictor) not in (Views, Tiled):
+        return predictor
+    return kind(**{f.name: getattr(predictor, f.name) for f in fields(Tiled) if f.init})

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from math import inf
 
-from copick_tools.recipes.instancing import NANOMETER
+from copick_tools.errors import UsageError, nearest
+from copick_tools.recipes.instancing import NANOMETER, voxels_of
 from copick_tools.recipes.recipe import Recipe
 from copick_tools.recipes.task import Task
 from copick_tools.volumes.decoding import Decoding
@@ -13,7 +14,7 @@ from copick_tools.volumes.decoding import Decoding
 def decoding(recipe: Recipe, task: Task, voxel_spacing: float) -> Decoding:
     """voxel_spacing: angstrom, of the maps. The task says which objects are networks."""
     chosen, nanometers = recipe.instances, voxel_spacing / NANOMETER
-    most = inf if chosen.max_volume is None else round(chosen.max_volume / nanometers**3, 6)
+    most = inf if chosen.max_volume is None else voxels_of(chosen.max_volume, nanometers)
     return Decoding(
         foreground=chosen.foreground,
         center=chosen.center,
@@ -21,9 +22,22 @@ def decoding(recipe: Recipe, task: Task, voxel_spacing: float) -> Decoding:
         smoothing=0.0 if recipe.target.kind == "boundary" else chosen.smoothing,
         distance=chosen.sink_distance,
         flow_error=chosen.flow_error,
-        limits=(round(chosen.min_volume / nanometers**3, 6), most),
+        limits=(voxels_of(chosen.min_volume, nanometers), most),
         most=chosen.max_size_fraction,
-        networks=tuple(entry.label for entry in task.targets if entry.shape == "network"),
+        networks=uncut(recipe, task),
         join=chosen.join / nanometers,
         stitch=chosen.stitch if recipe.planar and chosen.views == "stitched" else None,
     )
+
+
+def uncut(recipe: Recipe, task: Task) -> tuple[int, ...]:
+    """Labels of the objects that are never cut: networks of the task, and those that the recipe names.
+
+    Raises UsageError for an object that the task lacks.
+    """
+    names = [entry.name for entry in task.targets]
+    for name in recipe.instances.whole:
+        if name not in names:
+            raise UsageError(f"instances.whole: task {task.name} has no object '{name}'", nearest(name, names))
+    chosen = recipe.instances.whole
+    return tuple(entry.label for entry in task.targets if entry.shape == "network" or entry.name in chosen)

@@ -73,11 +73,11 @@ class Method(Strict):
                 f"a clearance of {self.clearance:g} nm is {self.clearance / nanometers:.0f} voxels of {voxel_spacing:g} A",
                 f"distances are told up to {CAP} voxels: align to coarser ones with --voxel-spacing",
             )
-        most = inf if self.max_volume is None else _voxels(self.max_volume, nanometers)
+        most = inf if self.max_volume is None else voxels_of(self.max_volume, nanometers)
         return Way(
             method=self.method,
             connectivity=self.connectivity,
-            limits=(_voxels(self.min_volume, nanometers), most),
+            limits=(voxels_of(self.min_volume, nanometers), most),
             neck=self.neck,
             depth=1.0 if self.seed_depth is None else self.seed_depth / nanometers,
             distance=self.seed_distance / nanometers,
@@ -108,7 +108,6 @@ class Methods(Strict):
         return self.objects.get(name, self.others)
 
 
-def _voxels(volume: float, nanometers: float) -> float:
+def voxels_of(volume: float, nanometers: float) -> float:
     """Of a volume in nm3. nanometers: voxel spacing. A little is left to rounding."""
-    voxels = volume / nanometers**3
-    return round(voxels, 6)
+    return round(volume / nanometers**3, 6)

@@ -163,7 +163,12 @@ class Instances(Strict):
     max_size_fraction: float = Field(
         1.0, gt=0, le=1, description="of the tomogram, the most that one instance may fill"
     )
-    join: float = Field(0.0, ge=0, description="networks: nm; fragments that near hang together")
+    whole: tuple[str, ...] = Field(
+        (),
+        description="objects that are never cut, as those that the task calls networks: what hangs together is one; for what "
+        "is much larger than a patch",
+    )
+    join: float = Field(0.0, ge=0, description="networks, whole: nm; fragments that near hang together")
     views: Literal["averaged", "stitched"] = Field(
         "averaged",
         description="family slices: flows in XY, XZ and YZ are averaged, or instances of XY slices are stitched together",

@@ -29,4 +29,5 @@ def augment(
     if rng.random() < settings.intensity:
         noise = rng.standard_normal(voxels.shape, dtype=np.float32)
         voxels = voxels + np.float32(rng.uniform(0, settings.noise)) * noise
-    return np.ascontiguousarray(voxels, dtype=np.float32), np.ascontiguousarray(target)
+    # copies: numpy takes an axis of one voxel for contiguous even where its stride is negative, and torch doesn't
+    return np.array(voxels, dtype=np.float32, order="C"), np.array(target, order="C")

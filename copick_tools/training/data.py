@@ -10,6 +10,7 @@ import numpy as np
 from copick_tools.data import read, splits, uris
 from copick_tools.data.project import Project, check_objects
 from copick_tools.errors import FormatError, PopsicleError, UsageError
+from copick_tools.recipes.decoding import uncut
 from copick_tools.recipes.load import load_task
 from copick_tools.recipes.recipe import Recipe
 from copick_tools.recipes.task import Task
@@ -45,6 +46,7 @@ class TrainingData:
         """Check all that can be checked without reading voxels. Raises NotFoundError, UsageError, PopsicleError."""
         task = load_task(recipe.task)
         check_objects(project, task)
+        uncut(recipe, task)
         train = splits.runs(project, recipe.train_split)
         held_out = splits.runs(project, recipe.validation_split) if recipe.validation_split else []
         both = sorted(set(train) & set(held_out))
@@ -159,13 +161,15 @@ class TrainingData:
         region = self._region(run, tomogram)
         if region is not None and region.shape != volume.shape:
             region = np.asarray(self._labels_on_grid(region, tomogram)[:, :, :])
-        return replace(found, region=region)
+        ids = found.ids.astype(np.min_scalar_type(found.ids.max(initial=0)), copy=False)  # held while training lasts
+        return replace(found, ids=ids, region=region)
 
     def _shapes(self, annotated: Annotated, axes: tuple[int, int, int]) -> Source:
         region = None if annotated.region is None else np.transpose(annotated.region, axes)
         seen = Annotated(np.transpose(annotated.labels, axes), np.transpose(annotated.ids, axes), region)
         recipe = self.recipe
-        return shapes(seen, self.task.targets, recipe.target, planar=recipe.planar, held=recipe.train.cache)
+        whole = uncut(recipe, self.task)
+        return shapes(seen, self.task.targets, recipe.target, whole, planar=recipe.planar, held=recipe.train.cache)
 
     def _region(self, run: str, tomogram: read.StoredVolume) -> np.ndarray | None:
         """The annotated region of a run as a mask, None where all of it is annotated."""
@@ -177,5 +181,10 @@ class TrainingData:
 
 
 def labels_of(stored: read.StoredVolume) -> read.StoredVolume:
-    """The labels of a segmentation that may be panoptic."""
+    """The labels of a segmentation that may be panoptic. Raises UsageError for one of instances, whose ids are no labels."""
+    if stored.entry.segmentation_type == "instance":
+        raise UsageError(
+            f"{stored.name} of run {stored.run} holds ids of instances, not labels",
+            "name a multilabel or panoptic segmentation; or train with target.kind distances, flows or boundary",
+        )
     return stored.of_channel("label") if stored.entry.segmentation_type == "panoptic" else stored

@@ -29,6 +29,7 @@ def check_patch(recipe: Recipe, multiple: int) -> None:
     if patch is None:
         raise UsageError(f"{recipe.family} plans no patch of its own", "give one: -s train.patch=[64,64,64]")
     check_turns(recipe, patch)
+    check_views(recipe)
     if any(side % multiple for side in patch):
         below, above = ([max(multiple, side // multiple * multiple + more) for side in patch] for more in (0, multiple))
         above = [side if side % multiple == 0 else up for side, up in zip(patch, above)]
@@ -47,6 +48,15 @@ def check_turns(recipe: Recipe, patch: tuple[int, ...]) -> None:
         )
 
 
+def check_views(recipe: Recipe) -> None:
+    """Raise UsageError where the views of a network of slices would be averaged, and they hold no flows."""
+    if recipe.instanced and recipe.planar and recipe.instances.views == "averaged" and recipe.target.kind != "flows":
+        raise UsageError(
+            f"instances.views averaged is for flows, and target.kind is {recipe.target.kind}",
+            "-s instances.views=stitched, or -s target.kind=flows",
+        )
+
+
 def train(
     build: Callable[[int], torch.nn.Module],
     recipe: Recipe,
@@ -57,7 +67,7 @@ def train(
 ) -> Path:
     """Train the network that ``build`` makes for a number of outputs; returns the best checkpoint.
 
-    Raises PopsicleError when memory runs out, and as `fit`.
+    Raises UsageError for views that can't be averaged, PopsicleError when memory runs out, and as `fit`.
     """
     with explained(recipe, recipe.train.patch, out_dir, recipe.train.cache):
         return _train(build, recipe, project, out_dir, progress, device)
@@ -71,6 +81,7 @@ def _train(
     progress: Progress,
     device: str,
 ) -> Path:
+    check_views(recipe)  # a family of the user's own may not have done so
     where = team.local_device(device)
     data = TrainingData.resolve(project, recipe)
     runs = team.everywhere(lambda: [seen for run in data.train for seen in data.training_runs(run)])

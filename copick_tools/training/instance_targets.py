@@ -2,13 +2,13 @@
 
 A crop is (2 + G, z, y, x) float32, laid out as `layouts.Shaped`: channel numbers, where the geometry is known, and the
 geometry: distances to center and boundary, flows along z, y, x, or the boundary. It is known in the objects of all classes but
-networks.
+those that are never cut, such as networks.
 """
 
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -60,16 +60,24 @@ class Annotated:
 
 
 def shapes(
-    annotated: Annotated, objects: Sequence[TaskObject], target: Target, *, planar: bool = False, held: bool = True
+    annotated: Annotated,
+    objects: Sequence[TaskObject],
+    target: Target,
+    uncut: Collection[int] = (),
+    *,
+    planar: bool = False,
+    held: bool = True,
 ) -> Shapes:
     """The target of a run. objects: in the order of the channels. planar: for networks that see slices along z alone.
+
+    uncut: labels of objects that have no geometry beside networks, for they are never cut.
 
     held: in memory; else in a temporary file. Labels that aren't of the task's objects are background. Raises FormatError for
     labels beyond 255, UsageError where the label to ignore is that of an object.
     """
     classes = _classes(annotated, objects, target)
-    network = [channel for channel, entry in enumerate(objects, 1) if entry.shape == "network"]
-    known = (classes > 0) & (classes != IGNORED) & (annotated.ids > 0) & ~np.isin(classes, network)
+    whole = [n for n, entry in enumerate(objects, 1) if entry.shape == "network" or entry.label in uncut]
+    known = (classes > 0) & (classes != IGNORED) & (annotated.ids > 0) & ~np.isin(classes, whole)
     largest = int(annotated.ids.max(initial=0)) + 1
     keys = classes[known].astype(np.int64) * largest + annotated.ids[known].astype(np.int64)
     ids = np.zeros(known.shape, np.int32)

@@ -92,7 +92,7 @@ class Instances:
 def decode(maps: Maps, how: Decoding) -> Instances:
     """The instances that maps show, numbered in raster order of their first voxels.
 
-    Memory: about 20 bytes a voxel beside the maps.
+    Memory: about 20 bytes a voxel beside the maps; where flows are checked, 50 for each voxel of the largest instance's box.
     """
     inside = _foreground(maps, how)
     network = inside & np.isin(maps.labels, how.networks)
@@ -125,15 +125,19 @@ def _slice(maps: Maps, z: int) -> Maps:
 
 def _by_distances(maps: Maps, inside: Mask, how: Decoding) -> Integers:
     """A watershed from seeds, which are near to a center and far from boundaries; what no seed reaches is left out."""
-    center, boundary = (_smooth(channel, how.smoothing) / FULL for channel in maps.geometry)
-    seeds = inside & (center < how.center) & (boundary < how.boundary)
-    levels = np.where(inside, 1 + np.round(np.clip(1 - boundary, 0, 1) * (SEED - 2)), 0)
-    levels[seeds] = SEED
-    found = Divided(_Levels(levels.astype(np.uint16)), 1, 26, lambda top, between: between < SEED <= top)
-    ids = _whole(found)
+    levels = _seeded(maps, inside, how)
+    ids = _whole(Divided(_Levels(levels), 1, 26, lambda top, between: between < SEED <= top))
     seeded = np.zeros(int(ids.max()) + 1, bool)
-    seeded[ids[seeds]] = True
+    seeded[ids[levels == SEED]] = True
     return np.where(seeded[ids], ids, ID(0))
+
+
+def _seeded(maps: Maps, inside: Mask, how: Decoding) -> Integers:
+    """zyx uint16 levels: `SEED` in seeds, else the higher the farther from boundaries; 0 outside."""
+    center, boundary = (_smooth(channel, how.smoothing) / FULL for channel in maps.geometry)
+    levels = np.where(inside, 1 + np.round(np.clip(1 - boundary, 0, 1) * (SEED - 2)), 0).astype(np.uint16)
+    levels[inside & (center < how.center) & (boundary < how.boundary)] = SEED
+    return levels
 
 
 def _by_boundary(maps: Maps, inside: Mask, how: Decoding) -> Integers:
@@ -251,7 +255,7 @@ def _voted(ids: Integers, labels: Integers) -> Integers:
 def _with_networks(ids: Integers, objects: Integers, networks: Integers, how: Decoding) -> tuple[Integers, Integers]:
     """Add what hangs together of each network, where no other instance is."""
     there = np.where(ids > 0, 0, networks)
-    for label in np.unique(there)[1:].tolist():
+    for label in np.unique(there[there > 0]).tolist():
         method: Literal["network", "components"] = "network" if how.join else "components"
         found = convert(there, {label: Way(method, 26, _within(how, ids.size), join=how.join)})
         own = found[:, :, :].astype(ID)

@@ -79,13 +79,20 @@ def directions(mask: Mask, center: tuple[int, int, int], *, planar: bool = False
         heat = _heat(mask, center, planar) if factor == 1 else _coarse_heat(mask, center, factor, planar)
     rise = _rise(heat, mask)
     length = np.linalg.norm(rise, axis=0)
-    return np.asarray(np.divide(rise, length, out=np.zeros_like(rise), where=length > FLAT), dtype=np.float32)
+    rise[:, length <= FLAT] = 0
+    np.divide(rise, length, out=rise, where=length > FLAT)
+    return rise.astype(np.float32)
 
 
 def _center(mask: Mask) -> tuple[int, int, int]:
-    places = np.argwhere(mask)
-    away = ((places - places.mean(axis=0)) ** 2).sum(axis=1)
-    z, y, x = places[int(away.argmin())].tolist()
+    voxels, away = int(mask.sum()), np.zeros((1, 1, 1))
+    for axis in range(3):
+        others = tuple(other for other in range(3) if other != axis)
+        place = np.arange(mask.shape[axis])
+        middle = (mask.sum(axis=others) * place).sum() / voxels
+        away = away + np.expand_dims((place - middle) ** 2, others)
+    flat = int(np.where(mask, away, np.inf).argmin())
+    z, y, x = (int(place) for place in np.unravel_index(flat, mask.shape))
     return z, y, x
 
 
@@ -180,9 +187,10 @@ def _coarse_heat(mask: Mask, center: tuple[int, int, int], factor: int, planar: 
     level = np.where(coarse, level, np.where(np.isfinite(cold), cold, level[coarse].min() - 2.0))
     places = [(np.arange(side) - (f - 1) / 2) / f for side, f in zip(mask.shape, factors)]
     fine = np.full(mask.shape, -np.inf)
-    where = np.argwhere(mask)
-    at = [axis[where[:, n]] for n, axis in enumerate(places)]
-    fine[mask] = ndimage.map_coordinates(level, at, order=1, mode="nearest")
+    for place, plane, there in zip(places[0], fine, mask):
+        row, column = np.nonzero(there)
+        at = [np.full(len(row), place), places[1][row], places[2][column]]
+        plane[there] = ndimage.map_coordinates(level, at, order=1, mode="nearest")
     return fine
 
 
@@ -193,10 +201,10 @@ def _rise(level: Floats, mask: Mask) -> Floats:
     """
     padded = np.pad(level, 1, constant_values=-np.inf)
     own, inner = level[mask], [slice(1, -1)] * 3
-    found = []
+    found = np.empty((3, len(own)))
     for axis in range(3):
         after, before = list(inner), list(inner)
         after[axis], before[axis] = slice(2, None), slice(None, -2)
         ahead, behind = (padded[tuple(part)][mask] - own for part in (after, before))
-        found.append(np.exp(np.minimum(ahead, 50.0)) - np.exp(np.minimum(behind, 50.0)))
-    return np.stack(found)
+        found[axis] = np.exp(np.minimum(ahead, 50.0)) - np.exp(np.minimum(behind, 50.0))
+    return found

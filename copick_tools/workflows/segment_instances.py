@@ -13,7 +13,7 @@ from copick_tools.data.project import Project
 from copick_tools.data.uris import SegmentationUri
 from copick_tools.data.write import has_segmentation, write_segmentation_volume
 from copick_tools.errors import NotFoundError, UsageError, nearest
-from copick_tools.recipes.decoding import decoding
+from copick_tools.recipes.decoding import decoding, uncut
 from copick_tools.recipes.load import told
 from copick_tools.recipes.recipe import Recipe
 from copick_tools.recipes.task import Task
@@ -46,6 +46,7 @@ def checked(card: Card, output: SegmentationUri, settings: Sequence[str], severa
     if output.kind == "instance" and output.name not in (ALL, *card.objects):
         raise NotFoundError(f"the model knows no object '{output.name}'", nearest(output.name, card.objects))
     chosen = told(recipe.instances, settings, "instances")
+    uncut(recipe.model_copy(update={"instances": chosen}), card.task)
     if recipe.planar and chosen.views == "averaged" and recipe.target.kind != "flows":
         raise UsageError(f"views averaged is for flows, this network learned {recipe.target.kind}", "views=stitched")
     return recipe.model_copy(update={"instances": chosen})

@@ -15,8 +15,8 @@ from copick_tools.data.project import Project, write_text
 from copick_tools.data.splits import read_splits
 from copick_tools.engines import registry
 from copick_tools.engines.bridge.folder import WORKSPACE, remove
-from copick_tools.errors import PopsicleError, UsageError
-from copick_tools.recipes.load import dump_yaml, flat, load_recipe, read_yaml
+from copick_tools.errors import FormatError, PopsicleError, UsageError
+from copick_tools.recipes.load import dump_yaml, flat, load_recipe, parse, read_yaml
 from copick_tools.recipes.recipe import Recipe
 from copick_tools.recipes.results import ExperimentData, TrainResult
 from copick_tools.workflows.versions import versions
@@ -217,10 +217,7 @@ def _made_ready(plan: Plan, *, resume: bool, overwrite: bool) -> bool:
 def is_finished(plan: Plan) -> bool:
     """Whether the experiment is done, and is that of the plan."""
     texts = _documents(plan)
-    return (plan.folder / "finished").exists() and all(
-        (plan.folder / name).is_file() and (plan.folder / name).read_text(encoding="utf-8") == text
-        for name, text in texts.items()
-    )
+    return (plan.folder / "finished").exists() and all(_says(plan, name, text) for name, text in texts.items())
 
 
 def _documents(plan: Plan) -> dict[str, str]:
@@ -228,11 +225,27 @@ def _documents(plan: Plan) -> dict[str, str]:
     return {"recipe.yaml": dump_yaml(plan.recipe), "data.json": plan.data.model_dump_json(indent=2) + "\n"}
 
 
+def _says(plan: Plan, name: str, text: str) -> bool:
+    """Whether a document of an experiment says this. What the recipe of an older version lacks, it had by default."""
+    path = plan.folder / name
+    if not path.is_file():
+        return False
+    if path.read_text(encoding="utf-8") == text:
+        return True
+    if name != "recipe.yaml":
+        return False
+    try:
+        before = parse(Recipe, read_yaml(path), where=str(path))
+    except FormatError:
+        return False
+    return before.model_dump(mode="json") == plan.recipe.model_dump(mode="json")
+
+
 def _require_same(plan: Plan) -> None:
     """Raise PopsicleError when the experiment in the folder is of another recipe, project or split."""
     for name, text in _documents(plan).items():
         path = plan.folder / name
-        if not path.exists() or path.read_text(encoding="utf-8") != text:
+        if not _says(plan, name, text):
             what = f"recipe{_changed(path, plan)}" if name == "recipe.yaml" else "project or split"
             raise PopsicleError(
                 f"{plan.folder} holds an experiment of another {what}",

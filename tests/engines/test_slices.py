@@ -6,7 +6,7 @@ import pytest
 import torch
 from training.cells import cells, recipe
 
-from copick_tools.engines import registry, slices
+from copick_tools.engines import octopi, registry, slices
 from copick_tools.engines.slices import Model, build
 from copick_tools.errors import UsageError
 from copick_tools.inference.mapped import predict_maps
@@ -47,6 +47,18 @@ def test_refusals(tmp_path, settings, words):
         slices.check(read(tmp_path, *settings))
     said = f"{failed.value.message} {failed.value.hint}"
     assert all(word in said for word in words)
+
+
+@pytest.mark.parametrize("kind", ["distances", "boundary"])
+def test_a_3d_network_that_is_given_slices_has_no_views_of_distances_either(tmp_path, kind):
+    settings = (
+        "model={family: octopi, channels: [4, 8], strides: [1]}",
+        "train.patch=[1,16,16]",
+        f"target.kind={kind}",
+    )
+    with pytest.raises(UsageError, match="averaged is for flows"):
+        octopi.check(load_recipe(recipe(tmp_path), settings))
+    octopi.check(load_recipe(recipe(tmp_path), (*settings, "instances.views=stitched")))
 
 
 @pytest.mark.parametrize(

@@ -96,3 +96,13 @@ def test_seeing_keeps_all_settings():
     back = seeing(both, "stitched")
     assert type(back) is Tiled
     assert back == one
+
+
+def test_a_predictor_of_an_engines_own_stays():
+    class Own(Tiled):
+        """Sees volumes in its own way."""
+
+    made = tiled(Plane(), (1, 8, 8), geometry=Geometry("flows", 2))
+    made.__class__ = Own
+    for own in (made, object()):
+        assert all(seeing(own, views) is own for views in ("averaged", "stitched"))

@@ -148,5 +148,6 @@ def test_a_region(project, tmp_path):
     (run,) = data(project, tmp_path, "target.region=vesicle:seen/0@10.0").training_runs("A")
     assert (run.target.crop((0, 0, 0), SHAPE)[0, :, 14:] == 255).all()
     coarse = data(project, tmp_path, "target.region=vesicle:seen/0@10.0", "voxel_spacing=20", "train.patch=[4,8,8]")
-    with pytest.raises(UsageError, match="would be resampled, and with it its region"):
-        coarse.training_runs("A")
+    (far,) = coarse.training_runs("A")
+    assert (far.target.crop((0, 0, 0), (6, 14, 16))[0, :, 7:] == 255).all()
+    assert (far.target.crop((0, 0, 0), (6, 7, 16))[0] != 255).all()

@@ -174,3 +174,10 @@ def test_a_patch_reaches_beyond_a_thin_volume(given, objects):
     assert target.shape == (5, 16, 8, 8)
     assert (target[0, 12:] == IGNORED).all()
     assert not target[1:, 12:].any()
+
+
+def test_objects_that_are_never_cut(given, objects):
+    crop = whole(shapes(given, objects, Target(kind="distances"), (1,)))
+    assert (crop[0][given.labels == 1] == 1).all()
+    assert not crop[1][given.labels == 1].any()
+    assert crop[1][given.labels == 2].any()

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import torch
 from volumes.blobs import ball
 
 from copick_tools.recipes.recipe import IGNORED, Augment
@@ -127,3 +128,11 @@ def test_draws_do_not_depend_on_the_layout():
     ]
     np.testing.assert_array_equal(found[0], found[1])
     np.testing.assert_array_equal(found[0], found[2])
+
+
+def test_flipped_slices_are_tensors():
+    """An axis of one voxel that was flipped has a negative stride, which torch refuses."""
+    voxels, target = np.ones((1, 8, 8), np.float32), np.ones((4, 1, 8, 8), np.float32)
+    settings = Augment(flip_z=1, flip_yx=1, quarter_turn=0, intensity=0)
+    for array in augment(voxels, target, settings, np.random.default_rng(0), Shaped(True)):
+        torch.from_numpy(array)

@@ -49,7 +49,7 @@ def test_noise(kind):
     noisy = maps.geometry.astype(float) + rng.normal(0, 0.2 * FULL / (2 if kind == "flows" else 1), maps.geometry.shape)
     low, high = np.iinfo(maps.geometry.dtype).min, np.iinfo(maps.geometry.dtype).max
     geometry = np.clip(noisy, low, high).astype(maps.geometry.dtype)
-    found = decode(Maps(kind, maps.foreground, maps.labels, geometry), Decoding())
+    found = decode(Maps(kind, maps.foreground, maps.labels, geometry), Decoding(smoothing=1.0))
     assert accuracy(ids, found.ids) > 0.9
 
 
@@ -273,3 +273,10 @@ def test_instances_of_no_such_object():
     numbers, counts = found.of([5, 9])
     assert numbers.tolist() == [0, 1, 0, 2]
     assert counts == {5: 2, 9: 0}
+
+
+def test_a_network_that_fills_the_volume():
+    labels = np.full((4, 5, 6), 5)
+    found = decode(perfect("distances", np.ones_like(labels), labels), Decoding(networks=(5,)))
+    assert found.objects.tolist() == [0, 5]
+    assert (found.ids == 1).all()

@@ -146,6 +146,7 @@ def test_scores_by_the_task(project, learned, popsicle, tmp_path):
         ("cells:x/1?panoptic=true", ("-s", "instances.centre=0.4"), 1, "center"),
         ("cells:x/1?panoptic=true", ("-s", "instances.center=4"), 1, "--set instances: center"),
         ("cells:x/1?panoptic=true", ("-s", "train.epochs=4"), 2, "only keys of instances"),
+        ("cells:x/1?panoptic=true", ("-s", "instances.whole=[vesicl]"), 2, "did you mean vesicle"),
         ("cells:x/1?multilabel=true", ("-s", "instances.center=0.4"), 2, "the output has none"),
         ("vesicles:x/1?instance=true", (), 1, "did you mean vesicle"),
         (":x/1?panoptic=true", (), 2, "full name"),
@@ -174,6 +175,7 @@ def test_networks_of_classes_say_what_to_do(shared_project, checkpoint, popsicle
     assert "popsicle instances" in failed.stderr
 
 
+@pytest.mark.slow
 def test_a_benchmark_run_of_instances(project, popsicle, tmp_path):
     """Labels become instances by a step of their own, which networks that tell them apart don't need."""
     folder = tmp_path / "bench"

@@ -3,12 +3,14 @@
 import json
 
 import pytest
+import yaml
 
 from copick_tools.data.locking import locked
 from copick_tools.errors import FormatError, PopsicleError
+from copick_tools.recipes.load import read_yaml
 from copick_tools.recipes.recipe import Recipe
 from copick_tools.training import checkpoint as files
-from copick_tools.workflows.train import plan_training, train
+from copick_tools.workflows.train import is_finished, plan_training, train
 
 
 def quiet(done, total):
@@ -38,6 +40,28 @@ def test_nothing_was_trained_so_another_recipe_may_be(project, recipe_path, pops
     popsicle("train", recipe_path, "-c", project.config, "--out", tmp_path / "e", *changed)
     failed = popsicle("train", recipe_path, "-c", project.config, "--out", tmp_path / "e", code=1)
     assert "another recipe (optimizer.lr, train.epochs)" in failed.stderr
+
+
+def test_an_experiment_of_a_version_without_a_setting_is_the_same(project, recipe_path, tmp_path):
+    plan = plan_training(project, str(recipe_path), (), tmp_path / "e")
+    train(project, plan, quiet, device="cpu")
+    path = tmp_path / "e/recipe.yaml"
+    older = read_yaml(path)
+    del older["instances"], older["target"]["weight"]
+    path.write_text(yaml.safe_dump(older))
+    assert is_finished(plan)
+    assert train(project, plan, quiet, device="cpu")[1] is False  # nothing is trained
+    path.write_text(yaml.safe_dump(older | {"instances": {"stitch": 0.3}}))
+    assert not is_finished(plan)
+    path.write_text("task: 3")
+    assert not is_finished(plan)
+
+
+def test_a_checkpoint_of_a_version_without_instances_loads(checkpoint, tmp_path):
+    card, tensors = files.read(checkpoint)
+    older = card.model_dump(mode="json")
+    del older["recipe"]["instances"], older["recipe"]["target"]["weight"]
+    assert files.Card.model_validate(older) == card
 
 
 def test_dry_run_says_all_that_can_be_known(project, recipe_path, popsicle, tmp_path):
