@@ -168,7 +168,7 @@ class Instances(Strict):
         description="objects that are never cut, as those that the task calls networks: what hangs together is one; for what "
         "is much larger than a patch",
     )
-    join: float = Field(0.0, ge=0, description="networks, whole: nm; fragments that near hang together")
+    join: float = Field(0.0, ge=0, le=1e6, description="networks, whole: nm; fragments that near hang together")
     views: Literal["averaged", "stitched"] = Field(
         "averaged",
         description="family slices: flows in XY, XZ and YZ are averaged, or instances of XY slices are stitched together",

@@ -7,12 +7,14 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import fft
 
+from copick_tools.errors import UsageError
 from copick_tools.simulate.imaging import ImagingSettings
 from copick_tools.types import Floats
 
 WAVELENGTH = 0.019687  # angstrom, electrons of 300 kV
 INTERACTION = 6.526e-4  # radian per volt and angstrom, electrons of 300 kV
 DARKEST = 0.05  # of the mean; intensities below it are clipped
+MOST = 1e15  # electrons in a pixel; more can't be counted
 
 
 @dataclass(frozen=True)
@@ -87,6 +89,8 @@ def image_tilts(
         transfer *= dose_envelope(frequencies.square, dose) * np.exp(-settings.b_factor / 4 * frequencies.square)
         intensity = 1 - 2 * _filtered(phase, transfer * _shift(frequencies, shifts[tilt]))
         counts = noise_rng.poisson(np.maximum(intensity, DARKEST) * electrons[tilt])
+        if not counts.any():
+            raise UsageError(f"no electron arrives at {tilts.angles[tilt]:g} degrees", "more dose, or thinner ice")
         images[tilt] = counts / counts.mean() - 1
     return images
 
@@ -97,7 +101,10 @@ def electrons_per_pixel(angles: Floats, voxel_spacing: float, settings: ImagingS
     angles: (tilts,) in degrees; voxel_spacing: angstrom.
     """
     path = settings.thickness / np.cos(np.deg2rad(angles))
-    return settings.dose * voxel_spacing**2 * np.exp(-path / settings.mean_free_path)
+    electrons: Floats = settings.dose * voxel_spacing**2 * np.exp(-path / settings.mean_free_path)
+    if electrons.max() > MOST:
+        raise UsageError(f"{electrons.max():g} electrons in a pixel of a tilt are too many", f"at most {MOST:g}")
+    return electrons
 
 
 def _filtered(image: Floats, transfer: Floats) -> Floats:

@@ -30,6 +30,7 @@ from copick_tools.volumes.stitching import stitched
 Kind = Literal["distances", "flows", "boundary"]
 FULL, UNIT = 255, 127  # what 1 is stored as, in probabilities and distances, and in flows
 ID = np.uint32
+SCRAP = 27  # voxels of a network; what is less is noise of the labels where another instance encloses it
 SEED = 1001  # level of a seed; what isn't one lies between 1 and 1000
 
 
@@ -104,9 +105,10 @@ def decode(maps: Maps, how: Decoding) -> Instances:
         ids = stitched(np.stack(flat), how.stitch)
     ids = _in_one_piece(ids)
     objects = _voted(ids, maps.labels)
-    _fill_and_limit(ids, objects, _within(how, inside.size))
-    ids, objects = _with_networks(ids, objects, np.where(network, maps.labels, 0), how)
-    return _numbered(ids, objects)
+    networks = _uncut(np.where(network, maps.labels, 0), how)
+    _fill_and_limit(ids, objects, _within(how, inside.size), _larger(networks.ids, SCRAP))
+    np.copyto(ids, networks.ids + ID(len(objects) - 1), where=(ids == 0) & (networks.ids > 0))
+    return _numbered(ids, np.r_[objects, networks.objects[1:]])
 
 
 def _foreground(maps: Maps, how: Decoding) -> Mask:
@@ -215,13 +217,14 @@ def _in_one_piece(ids: Integers) -> Integers:
     return kept[pieces]
 
 
-def _fill_and_limit(ids: Integers, objects: Integers, limits: tuple[float, float]) -> None:
-    """Fill what no other instance is in of the holes of each instance, in place; remove those of no object, or beyond limits."""
+def _fill_and_limit(ids: Integers, objects: Integers, limits: tuple[float, float], taken: Mask) -> None:
+    """Fill the holes of each instance, in place, but for what is of another or ``taken``; remove those of no object, or beyond limits."""
     low, high = limits
     planar = len(ids) == 1
     for solid in solids(ids):
         there = ids[solid.box]
-        whole = solid.mask if min(solid.mask.shape[planar:]) < 3 else _filled(solid.mask, planar) & (there == 0)
+        whole = solid.mask if min(solid.mask.shape[planar:]) < 3 else _filled(solid.mask, planar)
+        whole = whole & (solid.mask | (there == 0) & ~taken[solid.box])
         voxels = np.count_nonzero(whole | solid.mask)
         if objects[solid.id] and low <= voxels <= high:
             there[whole] = solid.id
@@ -252,16 +255,23 @@ def _voted(ids: Integers, labels: Integers) -> Integers:
     return np.where(table.sum(axis=1) > 0, objects, 0)
 
 
-def _with_networks(ids: Integers, objects: Integers, networks: Integers, how: Decoding) -> tuple[Integers, Integers]:
-    """Add what hangs together of each network, where no other instance is."""
-    there = np.where(ids > 0, 0, networks)
-    for label in np.unique(there[there > 0]).tolist():
-        method: Literal["network", "components"] = "network" if how.join else "components"
-        found = convert(there, {label: Way(method, 26, _within(how, ids.size), join=how.join)})
+def _uncut(labels: Integers, how: Decoding) -> Instances:
+    """What hangs together of each network. labels: zyx, of networks alone."""
+    ids, objects = np.zeros(labels.shape, ID), np.zeros(1, np.int64)
+    method: Literal["network", "components"] = "network" if how.join else "components"
+    for label in np.unique(labels[labels > 0]).tolist():
+        found = convert(labels, {label: Way(method, 26, _within(how, ids.size), join=how.join)})
         own = found[:, :, :].astype(ID)
         np.copyto(ids, own + ID(len(objects) - 1), where=own > 0)
         objects = np.r_[objects, np.full(found.counts[label], label)]
-    return ids, objects
+    return Instances(ids, objects)
+
+
+def _larger(ids: Integers, voxels: int) -> Mask:
+    """Where the instances of at least so many voxels are."""
+    large = np.bincount(ids.reshape(-1)) >= voxels
+    large[0] = False
+    return np.asarray(large[ids])
 
 
 def _numbered(ids: Integers, objects: Integers) -> Instances:

@@ -60,6 +60,7 @@ class Segmenting:
             raise UsageError(f"'{output}' is binary, but the model knows {len(names)} objects", "add ?multilabel=true")
         if self.tells_apart:
             checked(card, output, self.options.instances, bool(self.options.others))
+            _without_threshold(self.options)
         elif self.options.instances:
             raise UsageError(
                 "--set is about instances, the output has none", "end -o with ?instance=true or ?panoptic=true"
@@ -101,6 +102,13 @@ def segment(task: Segmenting, runs: Sequence[str], devices: Sequence[str] = ("au
     """
     task.check()
     return on_devices(task, runs, devices, task.project)
+
+
+def _without_threshold(options: Options) -> None:
+    """Raise UsageError where the threshold of labels is given."""
+    if "threshold" in options.given:
+        given = options.given["threshold"]
+        raise UsageError("--threshold is about labels, the output holds instances", f"-s instances.foreground={given:g}")
 
 
 @dataclass(frozen=True)
@@ -149,7 +157,8 @@ def _tell(
 def _write(
     task: Segmenting, telling: Telling, run: str, found: tuple[read.StoredVolume, Instances, float]
 ) -> dict[str, int]:
-    return telling.write(task.project, *found)
+    stored, instances, spacing = found
+    return telling.write(task.project, stored, (instances, spacing), overwrite=task.overwrite)
 
 
 def _slabs(labels: Volume, counts: np.ndarray, binary: bool) -> Iterator[tuple[int, np.ndarray]]:

@@ -47,6 +47,8 @@ def checked(card: Card, output: SegmentationUri, settings: Sequence[str], severa
         raise NotFoundError(f"the model knows no object '{output.name}'", nearest(output.name, card.objects))
     chosen = told(recipe.instances, settings, "instances")
     uncut(recipe.model_copy(update={"instances": chosen}), card.task)
+    if not recipe.planar and chosen.views == "stitched":
+        raise UsageError("views stitched is for networks that see slices, this one sees volumes", "leave views out")
     if recipe.planar and chosen.views == "averaged" and recipe.target.kind != "flows":
         raise UsageError(f"views averaged is for flows, this network learned {recipe.target.kind}", "views=stitched")
     return recipe.model_copy(update={"instances": chosen})
@@ -92,15 +94,20 @@ class Telling:
         return decode(mapped.maps, decoding(self.recipe, self.task, mapped.voxel_spacing)), mapped.voxel_spacing
 
     def write(
-        self, project: Project, stored: read.StoredVolume, instances: Instances, spacing: float
+        self, project: Project, stored: read.StoredVolume, found: tuple[Instances, float], *, overwrite: bool
     ) -> dict[str, int]:
-        """Store instances on the grid of their tomogram; how many there are of each object."""
+        """Store what was `found` on the grid of its tomogram; how many there are of each object that was stored.
+
+        overwrite: objects that have instances there already, too, else those stay.
+        """
+        instances, spacing = found
         named = {entry.name: entry.label for entry in self.task.targets}
         numbers, counts = instances.of(list(named.values()))
         ids: Volume = instances.ids
         if (ids.shape, spacing) != (stored.shape, stored.voxel_spacing):
             ids = OnGrid(instances.ids, spacing / stored.voxel_spacing, stored.shape)
-        written = outputs(self.output, self.task)
+        wanted = outputs(self.output, self.task)
+        written = {n: uri for n, uri in wanted.items() if overwrite or not has_segmentation(project, stored.run, uri)}
         for name, uri in written.items():
             objects = instances.objects
             own = numbers if not name else np.where(objects == named[name], numbers, 0)

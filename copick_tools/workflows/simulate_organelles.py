@@ -41,7 +41,9 @@ class OrganelleProject:
 
     def simulator(self) -> OrganelleSimulator:
         """Check the settings. Raises NotFoundError, UsageError."""
-        return OrganelleSimulator(self, self.settings())
+        settings = self.settings()
+        settings.check_spacing(self.voxel_spacing)
+        return OrganelleSimulator(self, settings)
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from copick_tools.errors import UsageError
 from copick_tools.simulate import PhantomSettings
 from copick_tools.simulate.optics import (
     Frequencies,
@@ -46,6 +47,15 @@ def test_dose_removes_fine_detail_first():
 def test_high_tilts_and_thick_ice_lose_electrons():
     counts = electrons_per_pixel(np.array([0.0, 60.0]), 10, replace(SETTINGS, dose=2, thickness=3100))
     assert counts == pytest.approx(200 * np.exp([-1, -2]))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [({"thickness": 1e6}, "no electron arrives"), ({"dose": 1e-30}, "no electron"), ({"dose": 1e30}, "too many")],
+)
+def test_images_that_cannot_be(change, message):
+    with pytest.raises(UsageError, match=message):
+        images_of(replace(STILL, **change))
 
 
 def test_frequencies_are_in_inverse_angstrom():

@@ -280,3 +280,16 @@ def test_a_network_that_fills_the_volume():
     found = decode(perfect("distances", np.ones_like(labels), labels), Decoding(networks=(5,)))
     assert found.objects.tolist() == [0, 5]
     assert (found.ids == 1).all()
+
+
+@pytest.mark.parametrize("kind", ["distances", "boundary"])
+def test_a_network_within_an_instance_stays(kind):
+    """A tube that another object encloses is no hole in it."""
+    ids = ball((20, 30, 30), (10, 15, 15), 9).astype(int)
+    maps = perfect(kind, ids)
+    tube = np.zeros(ids.shape, bool)
+    tube[9:12, 14:17, 10:20] = True
+    maps.labels[tube] = 4
+    found = decode(maps, Decoding(networks=(4,)))
+    assert sorted(found.objects.tolist()) == [0, 1, 4]
+    assert (found.objects[found.ids] == np.where(tube, 4, ids)).all()

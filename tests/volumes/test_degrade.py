@@ -35,7 +35,8 @@ def test_what_each_kind_gives(volume, kind, level):
 def test_levels_get_worse(volume, kind):
     """The correlation with the volume falls from level to level, and is positive at the first."""
     found = [
-        np.corrcoef(volume.ravel(), degraded(volume, Degradation(kind, level), 0).ravel())[0, 1] for level in LEVELS[kind]
+        np.corrcoef(volume.ravel(), degraded(volume, Degradation(kind, level), 0).ravel())[0, 1]
+        for level in LEVELS[kind]
     ]
     assert found == sorted(found, reverse=True)
     assert 0.2 < found[0] < 1
@@ -85,7 +86,9 @@ def test_a_wedge_takes_what_tilts_do_not_see(volume):
     np.testing.assert_allclose(spectrum[inside], whole[inside], rtol=1e-3, atol=1e-3)
 
 
-@pytest.mark.parametrize(("kind", "level"), [("blurr", 1), ("poisson", 0), ("downsample", 0.5), ("wedge", 95), ("blur", -1)])
+@pytest.mark.parametrize(
+    ("kind", "level"), [("blurr", 1), ("poisson", 0), ("downsample", 0.5), ("wedge", 95), ("blur", -1)]
+)
 def test_levels_that_make_no_sense(kind, level):
     with pytest.raises(ValueError, match="Expected"):
         Degradation(kind, level)

@@ -81,6 +81,17 @@ def test_finished_outputs_are_skipped(project, learned, popsicle):
     assert [run["status"] for run in anew["runs"]] == ["done"]
 
 
+def test_instances_of_an_object_that_are_there_stay(project, learned, popsicle):
+    """Those that were made with other settings, too, unless they are to be overwritten."""
+    checkpoint, few = learned("target.kind=flows"), ("-s", "instances.min_volume=1e6")
+    segment(popsicle, project, checkpoint, "mito:kept/1?instance=true", *few, "-r", "A")
+    each = segment(popsicle, project, checkpoint, ":kept/1?instance=true", *EVERYTHING, "-r", "A")
+    assert list(each["runs"][0]["counts"]) == ["vesicle", "er"]
+    assert stored(project, "A", "mito:kept/1?instance=true").max() == 0
+    anew = segment(popsicle, project, checkpoint, ":kept/1?instance=true", *EVERYTHING, "-r", "A", "--overwrite")
+    assert anew["runs"][0]["counts"]["mito"] == stored(project, "A", "mito:kept/1?instance=true").max() > 0
+
+
 def test_labels_of_the_same_network(project, learned, popsicle):
     """Its classes alone are a segmentation as of any other network."""
     found = segment(popsicle, project, learned("target.kind=distances"), "cells:labels/1?multilabel=true")
@@ -145,6 +156,9 @@ def test_scores_by_the_task(project, learned, popsicle, tmp_path):
     [
         ("cells:x/1?panoptic=true", ("-s", "instances.centre=0.4"), 1, "center"),
         ("cells:x/1?panoptic=true", ("-s", "instances.center=4"), 1, "--set instances: center"),
+        ("cells:x/1?panoptic=true", ("-s", "instances.join=1e300"), 1, "--set instances: join"),
+        ("cells:x/1?panoptic=true", ("-s", "instances.views=stitched"), 2, "this one sees volumes"),
+        ("cells:x/1?panoptic=true", ("--threshold", "0.3"), 2, "-s instances.foreground=0.3"),
         ("cells:x/1?panoptic=true", ("-s", "train.epochs=4"), 2, "only keys of instances"),
         ("cells:x/1?panoptic=true", ("-s", "instances.whole=[vesicl]"), 2, "did you mean vesicle"),
         ("cells:x/1?multilabel=true", ("-s", "instances.center=0.4"), 2, "the output has none"),

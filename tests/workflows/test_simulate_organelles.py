@@ -52,6 +52,14 @@ def test_a_project_that_opens(made):
     assert not project.run("TS_001").picks
 
 
+def test_voxels_that_are_coarser_than_the_objects(tmp_path):
+    """A million angstrom would be a cell of kilometers, full of vesicles."""
+    with pytest.raises(UsageError, match="voxels of 1000 A are coarser") as caught:
+        simulate(tmp_path / "coarse", replace(PLAN, voxel_spacing=1000.0))
+    assert "at most 105 A" in caught.value.hint
+    assert not (tmp_path / "coarse").exists()
+
+
 def test_the_task_names_what_is_there(made):
     assert TASK.kind == "instances"
     assert TASK.voxel_spacing == PLAN.voxel_spacing == 20.0

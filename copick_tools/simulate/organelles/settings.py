@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from copick_tools.errors import UsageError
 from copick_tools.simulate.imaging import ImagingSettings
 
 NOMINAL_VOLUME = 48 * 160 * 160 * 20.0**3  # cubic angstrom that the numbers of organelles refer to
@@ -76,6 +77,14 @@ class OrganelleSettings(ImagingSettings, OrganelleSample):
             low, high = getattr(self, name)
             self._require(least <= low <= high, f"{name} has to be a range from {least} up, not {low} to {high}")
         self._require_copies((*self.particles.items(), *self.bacterial_particles.items()))
+
+    def check_spacing(self, voxel_spacing: float) -> None:
+        """Raise UsageError for voxels (angstrom) beside which the thinnest objects are nothing."""
+        thinnest = min(self.tube_radius[0], self.vesicle_radius[0], self.mitochondrion_radius[0])
+        if voxel_spacing > thinnest:
+            raise UsageError(
+                f"voxels of {voxel_spacing:g} A are coarser than what is simulated", f"at most {thinnest:g} A"
+            )
 
 
 ORGANELLE_PRESETS: dict[str, OrganelleSettings] = {

@@ -41,6 +41,7 @@ def simulate_organelles(
         raise UsageError(f"seed can't be negative, not {seed}", "any integer from 0")
     scene_rng, imaging_rng = np.random.default_rng(seed).spawn(2)
     field = field_around(shape, voxel_spacing, settings.tilt_range)
+    settings.check_spacing(voxel_spacing)
     tilts = tilt_scheme(settings)
     scene = build_organelles(field, labels, settings, scene_rng)
     projections = project(scene.potential, tilts.angles)
