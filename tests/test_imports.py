@@ -90,6 +90,7 @@ def test_plugins_of_copick_are_real_commands():
         "popsicle-score",
         "popsicle-submit",
         "popsicle-search",
+        "popsicle-robustness",
         "popsicle-instances",
         "popsicle-review",
         "popsicle-consensus",

@@ -25,7 +25,9 @@ from copick_tools.cli.walking import walk
     required=True,
     help="For example cells:unet/1?multilabel=true; ends in ?instance=true or ?panoptic=true where instances were learned.",
 )
-@click.option("--threshold", type=float, help="Least probability of not being background, for labels. [default: the recipe's]")
+@click.option(
+    "--threshold", type=float, help="Least probability of not being background, for labels. [default: the recipe's]"
+)
 @click.option(
     "-s",
     "--set",

@@ -19,6 +19,8 @@ from copick_tools.volumes.blocks import OnGrid
 from copick_tools.volumes.components import zyx
 from copick_tools.volumes.normalize import Volume
 
+LARGEST = 1 << 31  # ids from here on aren't told by scores
+
 
 def read_annotated(
     project: Project,
@@ -69,6 +71,10 @@ def _on(stored: read.StoredVolume, grid: tuple[tuple[int, int, int], float]) -> 
     values = np.asarray(volume[:, :, :])
     if values.dtype.kind not in "iu" or (values.size and values.min() < 0):
         raise FormatError(f"{stored.name} of run {stored.run} holds {values.dtype} values, not ids from 0 up")
+    if values.max(initial=0) >= LARGEST:
+        raise FormatError(
+            f"{stored.name} of run {stored.run} holds id {values.max()}: ids are below 2**31", "number them from 1 up"
+        )
     return values
 
 

@@ -108,7 +108,9 @@ def _without_threshold(options: Options) -> None:
     """Raise UsageError where the threshold of labels is given."""
     if "threshold" in options.given:
         given = options.given["threshold"]
-        raise UsageError("--threshold is about labels, the output holds instances", f"-s instances.foreground={given:g}")
+        raise UsageError(
+            "--threshold is about labels, the output holds instances", f"-s instances.foreground={given:g}"
+        )
 
 
 @dataclass(frozen=True)

@@ -62,6 +62,15 @@ def test_one_object(project, objects):
     np.testing.assert_array_equal(found.ids, np.where(labels == 2, ids, 0))
 
 
+def test_ids_that_scores_cannot_tell(project, objects):
+    """Said before training, not when it first validates."""
+    labels = np.zeros((2, *SHAPE), np.uint32)
+    labels[:, 3:6, 4:9, 4:9] = np.array([1, 4_000_000_000])[:, None, None, None]
+    write_segmentation(project, "A", SegmentationUri("cells", "large", "0", 10.0, "panoptic"), labels)
+    with pytest.raises(FormatError, match="of run A holds id 4000000000"):
+        read(project, objects, "cells:large/0@10.0?panoptic=true")
+
+
 def test_what_is_not_there(project, objects):
     with pytest.raises(NotFoundError, match="no segmentation er:truth"):
         read(project, objects, "er:truth/0@10.0?instance=true")
