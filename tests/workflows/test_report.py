@@ -172,7 +172,9 @@ class TestExperiment:
         assert not (tmp_path / "r.html").exists()
 
     def test_no_evaluation(self, tmp_path):
-        with pytest.raises(NotFoundError, match=r"scores\.json, result\.json, bench\.json or robustness\.json") as caught:
+        with pytest.raises(
+            NotFoundError, match=r"scores\.json, result\.json, bench\.json or robustness\.json"
+        ) as caught:
             report([tmp_path], tmp_path / "r.html")
         assert "popsicle search" in caught.value.hint
 
