@@ -48,7 +48,7 @@ benchmarks:
 $(VENV)/.installed: pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(PIP) torch
-	$(PIP) -e ".[nnunet,search]"
+	$(PIP) -e ".[nnunet,sam,search]"
 	$(BIN)/python -c "import torchvision" 2>/dev/null || $(BIN)/pip uninstall -q -y torchvision 2>/dev/null || true
 	touch $@
 
@@ -64,7 +64,7 @@ $(VENV)/.installed-dev: $(VENV)/.installed-test
 lock:
 	$(PYTHON) -m venv .venv-lock
 	.venv-lock/bin/pip install -q torch==2.13.0
-	.venv-lock/bin/pip install -q torch==2.13.0 -e ".[nnunet,search,test,dev]"
+	.venv-lock/bin/pip install -q torch==2.13.0 -e ".[nnunet,sam,search,test,dev]"
 	.venv-lock/bin/pip freeze --exclude-editable | sed 's/+[^ ]*//; / @ /d' > constraints.txt
 	rm -rf .venv-lock
 

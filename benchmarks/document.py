@@ -81,6 +81,7 @@ BLOCKS = (
     Block("benchmarks/instance_metrics.py", peers=("stardist", "elf")),
     Block("benchmarks/learned_instances.py", peers=("cellpose",)),
     Block("benchmarks/learned_instances.py --noise"),
+    Block("benchmarks/prompting.py"),
     Block("benchmarks/instance_results.py"),
     Block("benchmarks/evaluate.py"),
     Block("benchmarks/fetch.py"),

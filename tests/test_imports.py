@@ -52,6 +52,7 @@ def test_each_command_module_is_light(name):
         "split",
         "semantic_instances",
         "review",
+        "annotate",
     ],
 )
 def test_torch_free_verbs(verb):
@@ -91,8 +92,10 @@ def test_plugins_of_copick_are_real_commands():
         "popsicle-submit",
         "popsicle-search",
         "popsicle-robustness",
+        "popsicle-learning-curve",
         "popsicle-instances",
         "popsicle-review",
+        "popsicle-annotate",
         "popsicle-consensus",
         "popsicle-bench",
     }

@@ -19,6 +19,7 @@ COMMANDS = {
     "train": ("Model", "copick_tools.cli.train:train", "Train a model from a recipe."),
     "search": ("Model", "copick_tools.cli.search:search", "Search for a better recipe, by Bayesian optimization."),
     "segment": ("Predict", "copick_tools.cli.segment:segment", "Tomograms to segmentations."),
+    "embed": ("Predict", "copick_tools.cli.embed:embed", "Slices encoded once, for models that are prompted."),
     "calibrate": (
         "Predict",
         "copick_tools.cli.calibrate:calibrate",
@@ -30,6 +31,11 @@ COMMANDS = {
         "Predict",
         "copick_tools.cli.instances:instances",
         "Semantic segmentations to instances: components, watershed, networks.",
+    ),
+    "annotate": (
+        "Predict",
+        "copick_tools.cli.annotate:annotate",
+        "Instances by hand, in napari or in micro-SAM's annotator.",
     ),
     "review": (
         "Predict",
@@ -44,6 +50,11 @@ COMMANDS = {
         "Score",
         "copick_tools.cli.robustness:robustness",
         "What a model still finds in tomograms that are made worse.",
+    ),
+    "learning-curve": (
+        "Score",
+        "copick_tools.cli.learning_curve:learning_curve",
+        "How a score grows with the number of annotated objects.",
     ),
     "bench": ("Score", "copick_tools.cli.bench:bench", "Recipes from training to one table; no step twice."),
     "report": ("Score", "copick_tools.cli.report:report", "One HTML file from evaluations."),

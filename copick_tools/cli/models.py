@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import click
@@ -83,6 +84,7 @@ def _checkpoint(text: str) -> Path | None:
 @click.option(
     "--radius-fraction", type=float, help="Of the balls it was trained on. [default: Octopi 0.7, else the recipe's]"
 )
+@click.option("--object", "named", metavar="NAME", help="Cellpose-SAM: what it finds. [default: the only object]")
 @options.overwrite
 @options.as_json
 def convert_model(
@@ -92,14 +94,16 @@ def convert_model(
     config: Path | None,
     voxel_spacing: float | None,
     radius_fraction: float | None,
+    named: str | None,
     overwrite: bool,
     as_json: bool,
 ) -> None:
-    """Make a checkpoint of PATH: a training folder of Octopi, a results folder of nnU-Net, or weights of theirs.
+    """Make a checkpoint of PATH: a training folder of Octopi, a results folder of nnU-Net, weights of theirs, or of Cellpose-SAM.
 
     \b
     popsicle models convert results/ --task phantom --out best.ckpt
     popsicle models convert nnUNetTrainer__nnUNetPlans__3d_fullres -c copick.json --voxel-spacing 10.012 --out best.ckpt
+    popsicle models convert cpsam -c copick.json --object vesicle --voxel-spacing 20 --out best.ckpt
     Of several folds of nnU-Net each becomes a checkpoint, named for its fold; localize and segment average them.
     No code in the files of PATH is run.
     See also: popsicle localize, popsicle segment, popsicle calibrate
@@ -108,7 +112,8 @@ def convert_model(
     from copick_tools.workflows import adopt
 
     project = None if task or config is None else open_project(config)
-    said = adopt.stated(task, project, voxel_spacing=voxel_spacing, radius_fraction=radius_fraction)
+    known = adopt.stated(task, project, voxel_spacing=voxel_spacing, radius_fraction=radius_fraction)
+    said = replace(known, named=named)
     found = adopt.convert(path, out, said, overwrite)
     if not found.converted:
         output.note(f"{', '.join(found.checkpoints)} was there already; --overwrite converts again")

@@ -12,6 +12,7 @@ from copick_tools.errors import NotFoundError, UsageError
 
 if TYPE_CHECKING:
     from copick_tools.workflows.predict import Options
+    from copick_tools.workflows.prompting import Asked
     from copick_tools.workflows.where import Where
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -21,6 +22,7 @@ SECTIONS = {
         *("beta", "thresholds", "method", "threshold", "min_score", "min_volume", "max_volume", "merge", "smoothing"),
         *("bandwidth", "select", "one_per_tomogram", "radius_fraction"),
     ),
+    "Masks by prompts": ("promptable", "embeddings"),
     "Where picks may lie": ("border", "exclude", "exclude_distance", "sample", "sample_margin"),
     "How it is computed": ("overlap", "tta", "batch_size", "compile", "device", "workers"),
     "Models of other tools": ("task",),
@@ -105,6 +107,18 @@ sample = click.option(
     "segmentation (with @ or =), or box=DEGREES: the tomogram turned about z.",
 )
 sample_margin = click.option("--sample-margin", type=float, default=0.0, help="Angstrom to add above and below.")
+promptable = click.option(
+    "--promptable",
+    metavar="MODEL",
+    help="What answers prompts, if another than CHECKPOINT: a checkpoint, a folder of transformers (SAM, SAM2), or oracle:URI, "
+    "which knows the reference. CHECKPOINT then says where to ask.",
+)
+embeddings = click.option(
+    "--embeddings",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Folder to keep encoded slices in; popsicle embed fills it beforehand.",
+)
+prompting = _together(promptable, embeddings)
 where = _together(border, exclude, exclude_distance)
 sampling = _together(sample, sample_margin)
 
@@ -144,6 +158,17 @@ def take_options(given: dict[str, Any], plain: bool = False) -> Options:
         tiling["tta"] = int(tiling["tta"]) if tiling["tta"].isdigit() else tiling["tta"]
     pick = {key: given[key] for key in PICK if given.get(key) is not None}
     return Options(pick, tiling, given.get("beta"), given.get("thresholds"), plain)
+
+
+def take_asked(
+    promptable: str | None, embeddings: Path | None, adopted: Callable[[Path], Path], *, overwrite: bool = False
+) -> Asked:
+    """What answers prompts. adopted: a checkpoint of ours for a model of another tool. overwrite: embeddings that don't fit."""
+    from copick_tools.workflows.prompting import ORACLE, Asked
+
+    if promptable is None or promptable.startswith(ORACLE):
+        return Asked(promptable, embeddings, overwrite)
+    return Asked(adopted(Path(promptable)), embeddings, overwrite)
 
 
 def take_where(given: dict[str, Any]) -> Where:

@@ -14,17 +14,19 @@ from copick_tools.cli.base import Command
 @click.argument("folders", nargs=-1, required=True, metavar="DIR...", type=click.Path(path_type=Path))
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="The HTML file.")
 @click.option("--csv", "numbers", type=click.Path(path_type=Path), help="The numbers too, one in each line.")
-def report(folders: tuple[Path, ...], out: Path, numbers: Path | None) -> None:
-    """Make one HTML file from evaluations, searches, benchmark runs and tests of robustness: score tables, charts, slices with picks.
+@click.option("--baseline", metavar="METHOD", help="Compare the other methods with this one, in percent.")
+def report(folders: tuple[Path, ...], out: Path, numbers: Path | None, baseline: str | None) -> None:
+    """Make one HTML file from evaluations, searches, benchmark runs, learning curves and tests of robustness.
 
     \b
-    DIR is what `popsicle evaluate --out DIR`, `popsicle search` or `popsicle bench` wrote; they may mix.
+    DIR is what `popsicle evaluate --out DIR`, `popsicle search`, `bench` or `learning-curve` wrote; they may mix. Several methods
+    on several data sets are ranked: a method is the user id of its predictions, or the recipe of a benchmark run.
     Example: popsicle report experiments/phantom-sim/octopi searches/phantom-sim/octopi --out report.html
     The file is below 5 MB and needs no other file and no network.
     """
     from copick_tools.workflows.report import report as run_report
 
-    run_report(folders, out, numbers)
+    run_report(folders, out, numbers, baseline)
     output.result(str(out))
     if numbers is not None:
         output.result(str(numbers))

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import click
 
-from copick_tools.cli import options, predicting
+from copick_tools.cli import options, output, predicting
 from copick_tools.cli.base import Command
 from copick_tools.cli.walking import walk
 
@@ -34,8 +35,17 @@ from copick_tools.cli.walking import walk
     "settings",
     multiple=True,
     metavar="KEY=VALUE",
-    help="How instances are made, for example instances.foreground=0.4; keys as in a recipe. [default: the recipe's]",
+    help="How instances are made, for example instances.foreground=0.4 or prompting.mode=apg; keys as in a recipe. "
+    "[default: the recipe's]",
 )
+@click.option(
+    "--thresholds",
+    "learned",
+    metavar="FILE|none",
+    help="How instances are made, as calibrate learned it; -s counts more. [default: instance-thresholds.yaml beside "
+    "CHECKPOINT, if it is there]",
+)
+@predicting.prompting
 @predicting.sampling
 @predicting.tiling
 @predicting.task
@@ -50,7 +60,10 @@ def segment(
     tomogram: str,
     segmentation: str,
     threshold: float | None,
+    promptable: str | None,
+    embeddings: Path | None,
     settings: tuple[str, ...],
+    learned: str | None,
     run_names: tuple[str, ...],
     split: str | None,
     device: str,
@@ -64,8 +77,11 @@ def segment(
     popsicle segment best.ckpt -c sim/copick.json -i wbp@10.012 -o "unet:unet/1?multilabel=true" --split test
     popsicle segment best.ckpt -c cells/copick.json -i wbp@20 -o "cells:ais/1?panoptic=true"
     popsicle segment best.ckpt -c cells/copick.json -i wbp@20 -o ":ais/1?instance=true"   (one for each object)
-    A training folder of Octopi or nnU-Net will do in place of a checkpoint.
-    See also: popsicle instances, popsicle pick, popsicle localize
+    popsicle segment sam-vit-b/ -c cells/copick.json -i wbp@20 -o "vesicle:amg/1?instance=true" --embeddings cache
+    popsicle segment ais.ckpt -c cells/copick.json -i wbp@20 -o "cells:apg/1?panoptic=true" --promptable sam-vit-b/
+    popsicle segment cpsam -c cells/copick.json -i wbp@20 -o "vesicle:cpsam/1?instance=true"
+    A training folder of Octopi or nnU-Net, or a file of Cellpose-SAM, will do in place of a checkpoint.
+    See also: popsicle instances, popsicle calibrate, popsicle pick, popsicle localize
     """
     from copick_tools.data import splits, uris
     from copick_tools.data.project import open_project
@@ -79,7 +95,16 @@ def segment(
     from copick_tools.workflows.segment import segment as run_segment
 
     chosen = replace(predicting.take_options({**given, "threshold": threshold}), thresholds=NONE)
-    with adopted(checkpoints, given["task"], project, source.voxel_spacing) as (checkpoint, *others):
-        chosen = replace(chosen, others=tuple(others), instances=settings)
-        task = Segmenting(checkpoint, project, source, target, chosen, overwrite, predicting.take_where(given))
+    one = target.name if target.kind in ("instance", "binary") and target.name != "*" else None
+    with ExitStack() as stack:
+        known = project, source.voxel_spacing, one
+        checkpoint, *others = stack.enter_context(adopted(checkpoints, given["task"], *known))
+        asked = predicting.take_asked(
+            promptable, embeddings, lambda path: stack.enter_context(adopted((path,), None, *known))[0]
+        )
+        chosen = replace(chosen, others=tuple(others), instances=settings, instance_thresholds=learned)
+        task = Segmenting(checkpoint, project, source, target, chosen, overwrite, predicting.take_where(given), asked)
+        task.check()
+        if task.learned.words:
+            output.note(task.learned.words)
         walk(run_segment(task, runs, options.device_names(device)), runs, segmentation, as_json)

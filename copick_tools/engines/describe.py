@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from copick_tools.engines.registry import Family, MissingExtra, engine, family, load
+from copick_tools.engines.registry import Family, MissingExtra, engine, family, load, require
 from copick_tools.recipes.load import recipe_names
 from copick_tools.recipes.results import ModelCard
 
@@ -22,6 +22,7 @@ def describe(name: str) -> ModelCard:
     row = family(name)
     try:
         module = engine(name)
+        require(row)
     except MissingExtra as error:
         return _card(row, None, OUTPUTS, settings={}, fields={}, missing=error.hint)
     settings = module.Model()

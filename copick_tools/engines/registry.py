@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import importlib.util
 import logging
 import sys
 from collections.abc import Iterator
@@ -28,7 +29,8 @@ ADOPTED = "copick_tools.engines.adopted"  # the family of what other tools train
 class Family:
     """A row of the registry. extra: of pip, None where the base installation is enough.
 
-    caches: whether training can hold whole tomograms in memory (``train.cache``).
+    caches: whether training can hold whole tomograms in memory (``train.cache``). learns: whether it can be trained here. package: a
+    module that comes with the extra, where the family's own imports it late. apart: what can't be in one environment with it.
     """
 
     name: str
@@ -38,6 +40,15 @@ class Family:
     license: str
     extra: str | None = None
     caches: bool = True
+    learns: bool = True
+    package: str | None = None
+    apart: str | None = None
+
+    @property
+    def install(self) -> str:
+        """What to do where the extra isn't installed."""
+        beside = f", in an environment without {self.apart}" if self.apart else ""
+        return f'pip install "copick-tools[{self.extra}]"{beside}'
 
 
 NNUNET = "Apache-2.0 (nnU-Net)"
@@ -106,6 +117,50 @@ FAMILIES = {
             paper="Stringer et al., Nature Methods 18, 100 (2021); Pachitariu et al., Cellpose-SAM (2025)",
             license="Apache-2.0 (MONAI)",
         ),
+        Family(
+            name="cellpose-sam",
+            module="copick_tools.engines.cellpose_sam",
+            title="Segment Anything's ViT on slices with maps of objects and flows (transformers)",
+            paper="Pachitariu, Rariden and Stringer, Cellpose-SAM (2025)",
+            license="Apache-2.0 (transformers); weights have terms of their own",
+            extra="sam",
+        ),
+        Family(
+            name="sam",
+            module="copick_tools.engines.sam",
+            title="Segment Anything on slices: answers prompts, and says what and where objects are (transformers)",
+            paper="Kirillov et al., ICCV 2023; Archit et al., Nature Methods 22, 579 (2025)",
+            license="Apache-2.0 (transformers); weights have terms of their own",
+            extra="sam",
+        ),
+        Family(
+            name="sam2",
+            module="copick_tools.engines.sam2",
+            title="Segment Anything 2, which follows objects from slice to slice; SAM3's tracker by its config (transformers)",
+            paper="Ravi et al., arXiv 2408.00714 (2024); Archit et al., Nature Methods 22, 579 (2025)",
+            license="Apache-2.0 (transformers); weights have terms of their own",
+            extra="sam",
+        ),
+        Family(
+            name="mask2former",
+            module="copick_tools.engines.mask2former",
+            title="Mask2Former on slices: queries that each say a mask and its class (transformers)",
+            paper="Cheng et al., CVPR 2022; the multi-organelle benchmark's query-based baseline",
+            license="Apache-2.0 (transformers); weights have terms of their own",
+            extra="sam",
+        ),
+        Family(
+            name="microsam",
+            module="copick_tools.engines.microsam",
+            title="micro-SAM's fine-tuned Segment Anything and its decoder of distances, on slices; it predicts only",
+            paper="Archit et al., Nature Methods 22, 579 (2025); Archit & Pape (2026)",
+            license="MIT (micro-SAM), Apache-2.0 (Segment Anything); weights have terms of their own",
+            extra="microsam",
+            caches=False,
+            learns=False,
+            package="micro_sam",
+            apart="cellpose: both bring a module segment_anything",
+        ),
     )
 }
 
@@ -129,24 +184,38 @@ def engine(name: str) -> ModuleType:
     Raises NotFoundError (no such family, not an engine), MissingExtra, PopsicleError (a torchvision that fits no torch).
     """
     row = family(name)
-    try:
+    with importing(row):
         module = importlib.import_module(row.module)
-    except ModuleNotFoundError as error:
-        message = f"family {name} can't be loaded: no module {error.name}"
-        if row.extra:
-            raise MissingExtra(message, f'pip install "copick-tools[{row.extra}]"') from error
-        raise NotFoundError(message, "install it, or put the folder that holds it on PYTHONPATH") from error
-    except (RuntimeError, ImportError) as error:
-        if "torchvision" not in str(error):
-            raise
-        raise PopsicleError(
-            f"family {name} can't be loaded, for the torchvision here was built for another torch: {error}",
-            "pip uninstall torchvision, which we don't need; or install the one that belongs to this torch",
-        ) from error
     missing = [part for part in ("Model", "check", "train", "load") if not hasattr(module, part)]
     if missing:
         raise NotFoundError(f"module {row.module} is no engine: it lacks {', '.join(missing)}", "see docs/engines.md")
     return module
+
+
+@contextmanager
+def importing(row: Family) -> Iterator[None]:
+    """Say of a failing import what to install for a family. Raises NotFoundError, MissingExtra, PopsicleError."""
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        message = f"family {row.name} can't be loaded: no module {error.name}"
+        if row.extra:
+            raise MissingExtra(message, row.install) from error
+        raise NotFoundError(message, "install it, or put the folder that holds it on PYTHONPATH") from error
+    except (RuntimeError, ImportError) as error:
+        if "torchvision" not in str(error):
+            raise
+        needless = "" if row.package else "pip uninstall torchvision, which we don't need; or "
+        raise PopsicleError(
+            f"family {row.name} can't be loaded, for the torchvision here was built for another torch: {error}",
+            f"{needless}install the one that belongs to this torch",
+        ) from error
+
+
+def require(row: Family) -> None:
+    """Raise MissingExtra where what a family imports late isn't there."""
+    if row.package and importlib.util.find_spec(row.package) is None:
+        raise MissingExtra(f"family {row.name} can't be loaded: no module {row.package}", row.install)
 
 
 def settings(model: type[Settings], recipe: Recipe) -> Settings:
@@ -167,8 +236,13 @@ def space(name: str) -> FamilySpace:
 
 
 def resolved(recipe: Recipe) -> Recipe:
-    """The recipe with every setting of its family written out. Raises NotFoundError, FormatError."""
-    model = settings(engine(recipe.family).Model, recipe)
+    """The recipe with every setting of its family written out. Raises NotFoundError, FormatError.
+
+    A family that has ``completed(model)`` also reads what its weights say, which a checkpoint then holds.
+    """
+    module = engine(recipe.family)
+    model = settings(module.Model, recipe)
+    model = module.completed(model) if hasattr(module, "completed") else model
     return recipe.model_copy(update={"model": {"family": recipe.family, **model.model_dump(mode="json")}})
 
 

@@ -17,6 +17,7 @@ from copick_tools.engines import octopi
 from copick_tools.engines.registry import settings
 from copick_tools.errors import UsageError
 from copick_tools.inference.tiler import Predictor
+from copick_tools.recipes.decoding import check_views
 from copick_tools.recipes.recipe import Recipe
 from copick_tools.training import harness
 from copick_tools.training.loop import Progress
@@ -63,7 +64,8 @@ def check(recipe: Recipe) -> None:
             f"for example -s train.patch=[1,{side},{side}]",
         )
     harness.check_turns(recipe, patch)
-    harness.check_views(recipe)
+    check_views(recipe)
+    harness.check_masks(recipe)
 
 
 def train(recipe: Recipe, project: Project, out_dir: Path, progress: Progress, device: str = "auto") -> Path:

@@ -49,6 +49,6 @@ CHANNELS: dict[str, int] = {"distances": 2, "flows": 3, "boundary": 1}
 def geometry_of(recipe: Recipe) -> Geometry | None:
     """What a recipe's network says beside the classes, None for nothing."""
     kind = recipe.target.kind
-    if kind == "spheres" or kind == "gaussian" or kind == "segmentation":
-        return None
-    return Geometry(kind, CHANNELS[kind] - (recipe.planar and kind == "flows"))
+    if kind == "distances" or kind == "flows" or kind == "boundary":
+        return Geometry(kind, CHANNELS[kind] - (recipe.planar and kind == "flows"))
+    return None

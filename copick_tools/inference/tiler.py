@@ -20,7 +20,7 @@ from copick_tools.inference.planes import Planes, reflected
 from copick_tools.inference.sums import Sums, kind_of_sums
 from copick_tools.recipes.recipe import Tta
 from copick_tools.volumes.decoding import FULL
-from copick_tools.volumes.normalize import Intensity, Volume, intensity
+from copick_tools.volumes.normalize import Intensity, Scaling, Volume, scale_of
 
 if TYPE_CHECKING:
     from copick_tools.volumes.sample import Sample
@@ -64,7 +64,8 @@ class Tiled:
     about z too; 4, flips in the plane; 8, all flips; 16, with quarter turns about z; turns, those alone. Single flips change
     the hand of what is seen: not for networks that learned it. Quarter turns need windows that are square in the plane.
     compile: compile the network first, which takes a minute and pays on a GPU. sums: auto, see `kind_of_sums`. geometry: what
-    the network's last channels are, None where all are logits of classes.
+    the network's last channels are, None where all are logits of classes. scaling: of intensities; ``normalize`` has no meaning
+    for percentiles.
     """
 
     network: torch.nn.Module
@@ -81,6 +82,7 @@ class Tiled:
     sums: Literal["auto", "float16", "float32"] = "auto"
     rules: Rules = "monai"
     geometry: Geometry | None = None
+    scaling: Scaling = "deviations"
     _compiled: torch.nn.Module | None = field(default=None, init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -145,7 +147,7 @@ class Tiled:
             inner = self._stitched(frame, frame.statistics, frame.sample(sample) if sample is not None else None)
             yield from frame.unframed(inner)
         else:
-            yield from self._stitched(volume, intensity(volume, self.normalize), sample)
+            yield from self._stitched(volume, scale_of(volume, self.normalize, self.scaling), sample)
 
     def _stitched(
         self, volume: Volume, statistics: Intensity, sample: Sample | None

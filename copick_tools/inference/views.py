@@ -29,6 +29,9 @@ class Views(Tiled):
     def stitched(self, volume: Volume, sample: Sample | None = None) -> Iterator[tuple[int, torch.Tensor]]:
         """See `Tiled.stitched`."""
         depth, height, width = volume.shape
+        if depth == 1:  # an image has no other planes
+            yield from super().stitched(volume, sample)
+            return
         classes = len(self.objects) + 1
         total = torch.zeros((classes + 3, depth, height, width), dtype=torch.float16)
         for axes in VIEWS:

@@ -30,6 +30,18 @@ def decoding(recipe: Recipe, task: Task, voxel_spacing: float) -> Decoding:
     )
 
 
+def check_views(recipe: Recipe) -> None:
+    """Raise UsageError for views that the network hasn't, or that hold nothing that could be averaged."""
+    views, kind = recipe.instances.views, recipe.target.kind
+    if not recipe.planar and views == "stitched":
+        raise UsageError("views stitched is for networks that see slices, this one sees volumes", "leave views out")
+    if recipe.instanced and recipe.planar and views == "averaged" and kind != "flows":
+        raise UsageError(
+            f"instances.views averaged is for flows, and target.kind is {kind}",
+            "-s instances.views=stitched, or -s target.kind=flows",
+        )
+
+
 def uncut(recipe: Recipe, task: Task) -> tuple[int, ...]:
     """Labels of the objects that are never cut: networks of the task, and those that the recipe names.
 

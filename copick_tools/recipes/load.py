@@ -173,4 +173,5 @@ def _set(document: dict[str, Any], setting: str) -> None:
     try:
         document[last] = yaml.safe_load(text)
     except yaml.YAMLError as error:
-        raise FormatError(f"--set {setting}: the value is no YAML") from error
+        hint = f"quote it: -s '{key}=\"{text}\"'" if text[:1] in "*&!%@`{[" else None
+        raise FormatError(f"--set {setting}: the value is no YAML", hint) from error

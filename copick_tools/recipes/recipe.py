@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, model_validator
 
 from copick_tools.recipes.base import Strict
+from copick_tools.recipes.prompting import Prompting
 
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[int, Field(ge=1)]
@@ -18,10 +19,10 @@ Tta = Literal[1, 2, 4, 8, 16, "turns"]
 class Target(Strict):
     """What the network learns to predict."""
 
-    kind: Literal["spheres", "gaussian", "segmentation", "distances", "flows", "boundary"] = Field(
+    kind: Literal["spheres", "gaussian", "segmentation", "distances", "flows", "boundary", "instances"] = Field(
         "spheres",
         description="spheres and gaussian: around picks; segmentation: stored labels; distances, flows, boundary: labels, and "
-        "what tells instances apart",
+        "what tells instances apart; instances: the instances themselves, for families that predict masks",
     )
     radius_fraction: float = Field(0.5, gt=0, le=2, description="spheres: of the object's radius")
     sigma_fraction: float = Field(0.25, gt=0, le=1, description="gaussian: sigma, of the object's radius")
@@ -30,10 +31,21 @@ class Target(Strict):
         IGNORED, ge=1, le=255, description="of segmentations: voxels left out of loss and score"
     )
     weight: float = Field(1.0, gt=0, description="distances, flows, boundary: of their loss beside that of the labels")
+    across: bool = Field(
+        False,
+        description="flows: beside another object its heat counts as well, as in Cellpose's code; for weights that learned it",
+    )
     region: str | None = Field(None, description="URI of a binary segmentation; outside nothing is annotated")
 
 
-INSTANCED = ("distances", "flows", "boundary")  # targets that tell instances apart
+OWN = {  # keys of `instances` that mean something for some targets alone
+    "center": ("distances",),
+    "boundary": ("distances", "boundary"),
+    "smoothing": ("distances", "flows"),
+    "sink_distance": ("flows",),
+    "flow_error": ("flows",),
+}
+INSTANCED = ("distances", "flows", "boundary", "instances")  # targets that tell instances apart
 
 
 class Loss(Strict):
@@ -43,6 +55,16 @@ class Loss(Strict):
     alpha: Fraction = Field(0.3, description="Tversky: weight of false positives; false negatives weigh 1 - alpha")
     gamma: float = Field(2.0, gt=0, description="focal: exponent; focal-tversky: loss^(1/gamma) per class")
     weight: Fraction = Field(0.5, description="tversky-focal: of Tversky; focal weighs 1 - weight")
+    balanced: bool = Field(
+        False,
+        description="dice-ce: cross-entropy weighs each class by the inverse of how frequent it is in the batch, as Cellpose-SAM",
+    )
+
+    @model_validator(mode="after")
+    def _has_entropy(self) -> Loss:
+        if self.balanced and self.name != "dice-ce":
+            raise ValueError(f"balanced is about the cross-entropy of dice-ce, and {self.name} has none")
+        return self
 
 
 class Optimizer(Strict):
@@ -191,7 +213,12 @@ class Recipe(Strict):
     voxel_spacing: float | None = Field(
         None, gt=0, description="angstrom, what tomograms are resampled to; null: as they are"
     )
+    scaling: Literal["deviations", "percentiles"] = Field(
+        "deviations",
+        description="of intensities: mean 0 and deviation 1, extremes clipped; or by the 1st and 99th percentile, as Cellpose",
+    )
     train_split: str = "train"
+    train_runs: tuple[str, ...] | None = Field(None, min_length=1, description="only these of its runs; null: all")
     validation_split: str | None = Field("val", description="null: no validation, the last weights are kept")
     model: dict[str, Any] = Field(description="`family`, and that family's own settings")
     target: Target = Target()
@@ -202,13 +229,25 @@ class Recipe(Strict):
     inference: Inference = Inference()
     pick: Pick = Pick()
     instances: Instances = Instances()
+    prompting: Prompting = Prompting()
     notes: tuple[str, ...] = Field((), description="what the sources leave open and was chosen here")
 
     @model_validator(mode="after")
     def _has_family(self) -> Recipe:
         if not isinstance(self.model.get("family"), str):
             raise ValueError("model needs a `family`")
+        if self.misplaced:
+            raise ValueError(self.misplaced)
         return self
+
+    @property
+    def misplaced(self) -> str | None:
+        """What is wrong with keys of `instances` that have no meaning for this target; None for nothing."""
+        for key, kinds in OWN.items():
+            given = getattr(self.instances, key) != Instances.model_fields[key].default
+            if given and self.instanced and self.target.kind not in kinds:
+                return f"instances.{key} goes with target.kind {' or '.join(kinds)}, not {self.target.kind}"
+        return None
 
     @property
     def planar(self) -> bool:

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from copick_tools.recipes.instance_results import Scored
+from copick_tools.recipes.learning_curve_results import LearningCurveResult
 from copick_tools.recipes.results import PointsResult
 from copick_tools.recipes.robustness_results import RobustnessResult
 from copick_tools.recipes.study_results import SearchResult
@@ -51,6 +52,11 @@ def search(result: SearchResult, best: Path | None, project: str | None) -> list
 
 def robustness(result: RobustnessResult) -> list[tuple[str, str]]:
     """(what, command) to do the same again; predictions that are there aren't made twice."""
+    return [("the same again", _lines(["popsicle", *result.command]))] if result.command else []
+
+
+def learning_curve(result: LearningCurveResult) -> list[tuple[str, str]]:
+    """(what, command) to go on with it; finished trainings are left alone."""
     return [("the same again", _lines(["popsicle", *result.command]))] if result.command else []
 
 

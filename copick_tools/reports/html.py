@@ -15,10 +15,12 @@ from copick_tools.recipes.instance_results import InstancesResult, Scored
 from copick_tools.recipes.leaderboard import Leaderboard, Standing
 from copick_tools.recipes.results import PointsResult
 from copick_tools.reports import charts, tables, words
-from copick_tools.reports.bench import BenchSection
+from copick_tools.reports.bench import BenchSection, unique
+from copick_tools.reports.learning_curve import LearningCurveSection, overlays
 from copick_tools.reports.pictures import Picture
 from copick_tools.reports.robustness import RobustnessSection
 from copick_tools.reports.search import SearchSection
+from copick_tools.reports.standings import Standings
 
 _UNFIT = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 
@@ -132,8 +134,9 @@ NOUNS = {
     "search": "search",
     "bench": "benchmark",
     "robustness": "test of robustness",
+    "learning-curve": "learning curve",
 }
-AnySection = Section | SearchSection | BenchSection | RobustnessSection
+AnySection = Section | SearchSection | BenchSection | RobustnessSection | LearningCurveSection
 
 
 def heading(sections: Sequence[AnySection]) -> str:
@@ -144,8 +147,8 @@ def heading(sections: Sequence[AnySection]) -> str:
     return ", ".join(words.plural(counts[kind], noun) for kind, noun in NOUNS.items() if counts[kind])
 
 
-def render(sections: Sequence[AnySection]) -> str:
-    """The report as HTML that needs no other file."""
+def render(sections: Sequence[AnySection], standings: Standings | None = None) -> str:
+    """The report as HTML that needs no other file. standings: of the methods in it."""
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("copick_tools", "reports"),
         autoescape=True,
@@ -160,8 +163,14 @@ def render(sections: Sequence[AnySection]) -> str:
         "chance": tables.chance,
     }
     environment.globals |= {"charts": charts, "tables": tables, "words": words}
+    names = unique([made.name for made in sections])
+    curves = {n: made.result for n, made in zip(names, sections) if isinstance(made, LearningCurveSection)}
     page = environment.get_template("report.html.jinja").render(
-        sections=sections, heading=heading(sections), version=__version__
+        sections=sections,
+        heading=heading(sections),
+        version=__version__,
+        overlays=overlays(curves),
+        standings=standings,
     )
     return clean(page)
 

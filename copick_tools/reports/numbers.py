@@ -7,10 +7,12 @@ import io
 from collections.abc import Iterable, Iterator, Mapping
 
 from copick_tools.recipes.instance_results import InstanceNumbers, InstancesResult, Scored, VoxelNumbers
+from copick_tools.recipes.learning_curve_results import LearningCurveResult, LearningPoint
 from copick_tools.recipes.results import Comparison, Interval, LocalizationError, PointsResult, SemanticResult
 from copick_tools.recipes.robustness_results import RobustnessLevel, RobustnessResult
 from copick_tools.recipes.study_results import BenchResult, BenchRow, SearchResult, Spread
 from copick_tools.reports.bench import by_seed, unique
+from copick_tools.reports.standings import Standings
 from copick_tools.reports.tables import POINT_NUMBERS, with_nothing
 from copick_tools.reports.words import is_number
 
@@ -25,16 +27,20 @@ DICE_KEYS = (
     "centerline_dice",
     "centerline_dice_sd",
 )
-Result = Scored | SearchResult | BenchResult | RobustnessResult
+Result = Scored | SearchResult | BenchResult | RobustnessResult | LearningCurveResult
 Line = tuple[str, str, str, float | int | None, Interval | None]  # run, object, number, value, interval
 
 
-def as_csv(results: Mapping[str, Result]) -> str:
-    """The text of the CSV. Undefined numbers and missing intervals are empty. A recipe of a benchmark is ``NAME: RECIPE``."""
+def as_csv(results: Mapping[str, Result], standings: Standings | None = None) -> str:
+    """The text of the CSV. Undefined numbers and missing intervals are empty. A recipe of a benchmark is ``NAME: RECIPE``.
+
+    standings: of methods over data sets; a method is ``method METHOD``.
+    """
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(COLUMNS)
-    for name, found in _named(results):
+    methods = {} if standings is None else standings.numbers()
+    for name, found in [*_named(results), *((f"method {name}", _standing(found)) for name, found in methods.items())]:
         for run, entry, number, value, bounds in found:
             low, high = bounds or ("", "")
             writer.writerow((name, run, entry, number, "" if value is None else value, low, high))
@@ -50,8 +56,16 @@ def _named(results: Mapping[str, Result]) -> Iterator[tuple[str, Iterable[Line]]
             for level in (result.identity, *result.levels):
                 said = level.kind if level.level is None else f"{level.kind} {level.level:g}"
                 yield f"{name}: {said}", _level(level)
+        elif isinstance(result, LearningCurveResult):
+            for point in result.points:
+                yield f"{name}: {point.objects} objects", _point(point)
         else:
             yield name, _search(result) if isinstance(result, SearchResult) else lines(result)
+
+
+def _standing(numbers: Mapping[str, float | None]) -> Iterator[Line]:
+    """Every number of a method over several data sets."""
+    yield from (("", "", number, value, None) for number, value in numbers.items())
 
 
 def _level(level: RobustnessLevel) -> Iterator[Line]:
@@ -61,6 +75,22 @@ def _level(level: RobustnessLevel) -> Iterator[Line]:
         yield "", "", "difference", level.difference.difference, level.difference.ci95
     for name, value in level.objects.items():
         yield "", name, "score", value, None
+
+
+def _point(point: LearningPoint) -> Iterator[Line]:
+    """Every number of a point of a learning curve."""
+    yield "", "", "objects", point.objects, None
+    yield "", "", "score", point.score.mean, point.ci95
+    yield "", "", "score.sd", point.score.sd, None
+    for subset in point.subsets:
+        yield "", "", f"runs.seed {subset.seed}", len(subset.runs), None
+        yield "", "", f"share.seed {subset.seed}", subset.share, None
+        yield from (("", name, f"objects.seed {subset.seed}", n, None) for name, n in subset.by_object.items())
+    for seed, value in zip(point.repeats, point.score.values):
+        yield "", "", f"score.seed {seed}", value, None
+    for name, spread in point.scores_by_object.items():
+        yield "", name, "mean", spread.mean, None
+        yield "", name, "mean.sd", spread.sd, None
 
 
 def _search(result: SearchResult) -> Iterator[Line]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import pickle
@@ -118,3 +119,16 @@ def _require_intact(path: Path) -> None:
 def read_card(path: Path) -> Card:
     """A checkpoint's card alone. Raises NotFoundError, FormatError."""
     return read(path, mapped=True)[0]
+
+
+def weights_hash(path: Path) -> str:
+    """sha256 of the family and the tensors of a checkpoint's network, whatever its card says of tomograms and objects.
+
+    Raises NotFoundError, FormatError.
+    """
+    card, document = read(path, mapped=True)
+    found = hashlib.sha256(card.recipe.family.encode())
+    for name, part in sorted(document.get("network", {}).items()):
+        found.update(f"{name} {part.dtype} {tuple(part.shape)}".encode())
+        found.update(part.contiguous().reshape(-1).view(torch.uint8).numpy())
+    return found.hexdigest()

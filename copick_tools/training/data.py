@@ -9,19 +9,19 @@ import numpy as np
 
 from copick_tools.data import read, splits, uris
 from copick_tools.data.project import Project, check_objects
-from copick_tools.errors import FormatError, PopsicleError, UsageError
+from copick_tools.errors import FormatError, NotFoundError, PopsicleError, UsageError, nearest
 from copick_tools.recipes.decoding import uncut
 from copick_tools.recipes.load import load_task
 from copick_tools.recipes.recipe import Recipe
 from copick_tools.recipes.task import Task
 from copick_tools.training.annotated import grid_of, read_annotated
-from copick_tools.training.instance_targets import Annotated, shapes
+from copick_tools.training.instance_targets import Annotated, Seen, shapes
 from copick_tools.training.patches import TrainingRun
 from copick_tools.training.targets import Source, painted, stored
 from copick_tools.training.validation import ValidationRun
 from copick_tools.volumes.blocks import OnGrid
 from copick_tools.volumes.components import zyx
-from copick_tools.volumes.normalize import Volume, intensity, normalize
+from copick_tools.volumes.normalize import Volume, normalize, scale_of
 from copick_tools.volumes.resample import Resampled
 from copick_tools.volumes.turned import VIEWS, Turned
 
@@ -32,7 +32,9 @@ SAME = 0.01  # relative difference of voxel spacings that counts as none
 
 @dataclass(frozen=True)
 class TrainingData:
-    """What a recipe means in a project, checked. voxel_spacing: angstrom, of the grid that the network sees."""
+    """What a recipe means in a project, checked. voxel_spacing: angstrom, of the grid that the network sees. ids: whether the
+    network learns from the ids of instances themselves.
+    """
 
     project: Project
     recipe: Recipe
@@ -40,14 +42,21 @@ class TrainingData:
     train: list[str]
     validation: list[str]
     voxel_spacing: float
+    ids: bool = False
 
     @classmethod
-    def resolve(cls, project: Project, recipe: Recipe) -> TrainingData:
+    def resolve(cls, project: Project, recipe: Recipe, *, ids: bool = False) -> TrainingData:
         """Check all that can be checked without reading voxels. Raises NotFoundError, UsageError, PopsicleError."""
         task = load_task(recipe.task)
         check_objects(project, task)
         uncut(recipe, task)
         train = splits.runs(project, recipe.train_split)
+        if recipe.train_runs is not None:
+            if unknown := [run for run in recipe.train_runs if run not in train]:
+                raise NotFoundError(
+                    f"train_runs: no run '{unknown[0]}' in split {recipe.train_split}", nearest(unknown[0], train)
+                )
+            train = [run for run in train if run in recipe.train_runs]
         held_out = splits.runs(project, recipe.validation_split) if recipe.validation_split else []
         both = sorted(set(train) & set(held_out))
         if both:
@@ -55,8 +64,8 @@ class TrainingData:
         if recipe.target.kind in PAINTED:
             reference = [uris.picks_uri(recipe.reference or task.reference)]
             read.require_picks(project, train, reference, "reference")
-        data = cls(project, recipe, task, train, held_out, recipe.voxel_spacing or 0.0)
-        return data if recipe.voxel_spacing else cls(project, recipe, task, train, held_out, data._common_spacing())
+        data = cls(project, recipe, task, train, held_out, recipe.voxel_spacing or 0.0, ids)
+        return data if recipe.voxel_spacing else replace(data, voxel_spacing=data._common_spacing())
 
     def _common_spacing(self) -> float:
         spacings = sorted({round(self.tomogram(run).voxel_spacing, 3) for run in self.train})
@@ -82,9 +91,9 @@ class TrainingData:
             statistics = None
             if self.recipe.train.cache:
                 whole = np.asarray(volume[:, :, :])
-                volume = normalize(whole, intensity(whole, CLIP))
+                volume = normalize(whole, scale_of(whole, CLIP, self.recipe.scaling))
             else:
-                statistics = intensity(volume, CLIP)
+                statistics = scale_of(volume, CLIP, self.recipe.scaling)
         except FormatError:
             raise
         except ValueError as error:
@@ -168,8 +177,8 @@ class TrainingData:
         region = None if annotated.region is None else np.transpose(annotated.region, axes)
         seen = Annotated(np.transpose(annotated.labels, axes), np.transpose(annotated.ids, axes), region)
         recipe = self.recipe
-        whole = uncut(recipe, self.task)
-        return shapes(seen, self.task.targets, recipe.target, whole, planar=recipe.planar, held=recipe.train.cache)
+        how = Seen(recipe.planar, recipe.train.cache, self.ids)
+        return shapes(seen, self.task.targets, recipe.target, uncut(recipe, self.task), how)
 
     def _region(self, run: str, tomogram: read.StoredVolume) -> np.ndarray | None:
         """The annotated region of a run as a mask, None where all of it is annotated."""
@@ -185,6 +194,6 @@ def labels_of(stored: read.StoredVolume) -> read.StoredVolume:
     if stored.entry.segmentation_type == "instance":
         raise UsageError(
             f"{stored.name} of run {stored.run} holds ids of instances, not labels",
-            "name a multilabel or panoptic segmentation; or train with target.kind distances, flows or boundary",
+            "name a multilabel or panoptic segmentation; or train with a target.kind that tells instances apart",
         )
     return stored.of_channel("label") if stored.entry.segmentation_type == "panoptic" else stored

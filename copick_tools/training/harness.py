@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -11,12 +13,13 @@ from copick_tools.data.project import Project
 from copick_tools.errors import FormatError, UsageError
 from copick_tools.inference.device import pick_device, placed, predicts_mixed
 from copick_tools.inference.geometry import geometry_of
-from copick_tools.inference.tiler import Tiled
+from copick_tools.inference.tiler import Predictor, Tiled
 from copick_tools.inference.views import seeing
+from copick_tools.recipes.decoding import check_views
 from copick_tools.recipes.recipe import Recipe
 from copick_tools.training import checkpoint, team
 from copick_tools.training.data import CLIP, TrainingData
-from copick_tools.training.loop import Progress, fit
+from copick_tools.training.loop import Progress, fit, has_own_loss
 from copick_tools.training.memory import explained
 from copick_tools.training.patches import Patches
 from copick_tools.training.seeds import seed_of
@@ -30,12 +33,14 @@ def check_patch(recipe: Recipe, multiple: int) -> None:
         raise UsageError(f"{recipe.family} plans no patch of its own", "give one: -s train.patch=[64,64,64]")
     check_turns(recipe, patch)
     check_views(recipe)
+    check_masks(recipe)
     if any(side % multiple for side in patch):
         below, above = ([max(multiple, side // multiple * multiple + more) for side in patch] for more in (0, multiple))
         above = [side if side % multiple == 0 else up for side, up in zip(patch, above)]
+        nearest = f"the nearest are {below} and {above}" if below != above else f"the nearest is {below}"
         raise UsageError(
             f"train.patch {list(patch)} doesn't fit the network: each side has to be a multiple of {multiple}",
-            f"the nearest are {below} and {above}",
+            nearest,
         )
 
 
@@ -48,12 +53,12 @@ def check_turns(recipe: Recipe, patch: tuple[int, ...]) -> None:
         )
 
 
-def check_views(recipe: Recipe) -> None:
-    """Raise UsageError where the views of a network of slices would be averaged, and they hold no flows."""
-    if recipe.instanced and recipe.planar and recipe.instances.views == "averaged" and recipe.target.kind != "flows":
+def check_masks(recipe: Recipe) -> None:
+    """Raise UsageError where a network that says something of each voxel should learn masks."""
+    if recipe.target.kind == "instances":
         raise UsageError(
-            f"instances.views averaged is for flows, and target.kind is {recipe.target.kind}",
-            "-s instances.views=stitched, or -s target.kind=flows",
+            f"{recipe.family} says something of each voxel and predicts no masks, as target.kind instances asks for",
+            "-s target.kind=distances, flows or boundary tell instances apart",
         )
 
 
@@ -84,12 +89,15 @@ def _train(
     check_views(recipe)  # a family of the user's own may not have done so
     where = team.local_device(device)
     data = TrainingData.resolve(project, recipe)
-    runs = team.everywhere(lambda: [seen for run in data.train for seen in data.training_runs(run)])
-    checks = team.everywhere(lambda: [data.validation_run(run) for run in team.share(data.validation)])
-    card = checkpoint.Card(recipe=recipe, task=data.task, voxel_spacing=data.voxel_spacing, normalize=CLIP)
     classes = len(data.task.targets) + 1
     torch.manual_seed(seed_of(recipe.train.seed, "weights"))
     network = placed(build(outputs(recipe, classes)), where)
+    if not has_own_loss(network):
+        check_masks(recipe)
+    data = replace(data, ids=has_own_loss(network))
+    runs = team.everywhere(lambda: [seen for run in data.train for seen in data.training_runs(run)])
+    checks = team.everywhere(lambda: [data.validation_run(run) for run in team.share(data.validation)])
+    card = checkpoint.Card(recipe=recipe, task=data.task, voxel_spacing=data.voxel_spacing, normalize=CLIP)
 
     def validate(ema: torch.nn.Module) -> float:
         return validation_score(predictor(ema, card, where), checks, recipe, data.task)
@@ -97,7 +105,7 @@ def _train(
     return fit(network, Patches(runs, classes, recipe), validate if data.validation else None, card, out_dir, progress)
 
 
-def load(build: Callable[[Recipe, int], torch.nn.Module], path: Path, device: str) -> Tiled:
+def load(build: Callable[[Recipe, int], torch.nn.Module], path: Path, device: str) -> Any:
     """The predictor of a checkpoint. Raises FormatError when its weights don't fit its recipe."""
     card, tensors = checkpoint.read(path)
     network = build(card.recipe, outputs(card.recipe, len(card.objects) + 1))
@@ -109,10 +117,20 @@ def load(build: Callable[[Recipe, int], torch.nn.Module], path: Path, device: st
     return predictor(placed(network, where), card, where)
 
 
-def predictor(network: torch.nn.Module, card: checkpoint.Card, device: torch.device) -> Tiled:
+def predictor(network: torch.nn.Module, card: checkpoint.Card, device: torch.device) -> Predictor:
+    """A network behind the tiler, set as its recipe says; or what it says itself that predicts with it, by ``predictor(card,
+    device)``.
+    """
+    if hasattr(network, "predictor"):
+        own: Predictor = network.predictor(card, device)
+        return own
+    return tiled(network, card, device)
+
+
+def tiled(network: torch.nn.Module, card: checkpoint.Card, device: torch.device) -> Tiled:
     """A network behind the tiler, set as its recipe says."""
     recipe = card.recipe
-    tiled = Tiled(
+    found = Tiled(
         network=network,
         objects=card.objects,
         voxel_spacing=card.voxel_spacing,
@@ -124,8 +142,9 @@ def predictor(network: torch.nn.Module, card: checkpoint.Card, device: torch.dev
         bf16=predicts_mixed(recipe.train.precision, device),
         tta=recipe.inference.tta,
         geometry=geometry_of(recipe),
+        scaling=recipe.scaling,
     )
-    return seeing(tiled, recipe.instances.views) if recipe.planar and recipe.instanced else tiled
+    return seeing(found, recipe.instances.views) if recipe.planar and recipe.instanced else found
 
 
 def outputs(recipe: Recipe, classes: int) -> int:

@@ -68,10 +68,12 @@ class Heatmaps(Classes):
 class Shaped(Classes):
     """(2 + G, z, y, x) float32: channel number, whether the geometry is known (1) or not (0), and the geometry.
 
-    vectors: whether that is the components of vectors along (z,) y, x, which turn with what they lie in.
+    vectors: whether that is the components of vectors along (z,) y, x, which turn with what they lie in. before: channels
+    before the geometry; 3 where the ids of instances stand there, too.
     """
 
     vectors: bool
+    before: int = 2
 
     def filled(self, target: np.ndarray, missing: list[tuple[int, int]]) -> np.ndarray:
         """See `Layout`."""
@@ -82,7 +84,7 @@ class Shaped(Classes):
     def flipped(self, target: np.ndarray, axis: int) -> np.ndarray:
         """See `Layout`."""
         moved = np.flip(target, axis)
-        if self.vectors and -axis <= len(target) - 2:
+        if self.vectors and -axis <= len(target) - self.before:
             moved = moved.copy()
             moved[axis] *= -1
         return moved

@@ -85,7 +85,7 @@ def fit(
     if train.threads:
         torch.set_num_threads(train.threads)
     state = start(network, card, folder)
-    wrapped = pooled.parallel(state.network)
+    wrapped, by_itself = pooled.parallel(state.network), has_own_loss(network)
     criterion = make_criterion(recipe.loss, recipe.target, geometry_of(recipe))
     mixed = use_bf16(train.precision, device)
     with closing(batches(patches, train, state.step, device)) as remaining:
@@ -93,9 +93,10 @@ def fit(
             lr = learning_rate(state.step, total, recipe.optimizer)
             torch.manual_seed(seed_of(train.seed, "dropout", state.step, team.rank()))
             wrapped.train()
+            voxels, target = voxels.to(device), target.to(device)
             with torch.autocast(device.type, dtype=torch.bfloat16, enabled=mixed):
-                logits = wrapped(voxels.to(device))
-            loss = criterion(logits, target.to(device))
+                found = wrapped(voxels, target, state.step) if by_itself else wrapped(voxels)
+            loss = found if by_itself else criterion(found, target)
             loss.backward()
             descend(state, recipe, lr)
             state.losses.append(finite(loss, state.step))
@@ -105,6 +106,11 @@ def fit(
                 keep_last(state, card, folder)
             progress(state.step, total)
     return folder / "best.ckpt"
+
+
+def has_own_loss(network: torch.nn.Module) -> bool:
+    """Whether a network computes its loss itself: then, training, it is given voxels, target and step, and returns a scalar."""
+    return bool(getattr(network, "own_loss", False))
 
 
 def start(network: torch.nn.Module, card: checkpoint.Card, folder: Path) -> State:
@@ -131,16 +137,17 @@ def learning_rate(step: int, total: int, settings: Optimizer) -> float:
 
 
 def make_optimizer(network: torch.nn.Module, settings: Optimizer) -> torch.optim.Optimizer:
-    """The recipe's optimizer of a network's weights."""
+    """The recipe's optimizer of a network's weights, but of those that are frozen."""
+    learning = [weights for weights in network.parameters() if weights.requires_grad]
     if settings.name == "sgd":
         return torch.optim.SGD(
-            network.parameters(),
+            learning,
             settings.lr,
             settings.momentum,
             weight_decay=settings.weight_decay,
             nesterov=settings.momentum > 0,
         )
-    return torch.optim.AdamW(network.parameters(), settings.lr, weight_decay=settings.weight_decay)
+    return torch.optim.AdamW(learning, settings.lr, weight_decay=settings.weight_decay)
 
 
 def descend(state: State, recipe: Recipe, lr: float) -> None:

@@ -49,7 +49,7 @@ def make_criterion(settings: Loss, target: Target, geometry: Geometry | None) ->
 
     def loss(output: torch.Tensor, wanted: torch.Tensor) -> torch.Tensor:
         classes, raw = output[:, : -geometry.channels], output[:, -geometry.channels :].float()
-        values = shaped(raw, wanted[:, 2:]).sum(dim=1, keepdim=True)
+        values = shaped(raw, wanted[:, -geometry.channels :]).sum(dim=1, keepdim=True)
         return of_classes(classes, wanted[:, 0].to(torch.uint8)) + weight * masked_mean(values, wanted[:, 1:2])
 
     return loss
@@ -103,8 +103,9 @@ def _dice(logits: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
     return (1 - (2 * hits + SMOOTH) / (2 * (hits + 0.5 * false + 0.5 * missed) + SMOOTH)).mean()
 
 
-def _dice_ce(_: Loss) -> Criterion:
-    entropy = _pointwise(torch.nn.CrossEntropyLoss(reduction="none"))
+def _dice_ce(settings: Loss) -> Criterion:
+    term = torch.nn.CrossEntropyLoss(reduction="none")
+    entropy = _balanced(term) if settings.balanced else _pointwise(term)
     return lambda logits, target: _dice(logits, target) + entropy(logits, target)
 
 
@@ -135,6 +136,19 @@ def _focal_tversky(settings: Loss) -> Criterion:
 def _tversky_focal(settings: Loss) -> Criterion:
     tversky, focal, weight = _tversky(settings), _focal(settings), settings.weight
     return lambda logits, target: weight * tversky(logits, target) + (1 - weight) * focal(logits, target)
+
+
+def _balanced(term: Criterion) -> Criterion:
+    """As `_pointwise`, of a term with one value per voxel, where each class that occurs in the whole batch counts the same."""
+
+    def loss(logits: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+        wanted, mask = as_distribution(target, logits.shape[1])
+        counts = total((wanted * mask).sum(dim=(0, 2, 3, 4)))
+        weights = counts.sum() / counts.clamp(min=1) / (counts > 0).sum().clamp(min=1)
+        values = term(logits.float(), wanted) * (wanted * weights.view(1, -1, 1, 1, 1)).sum(dim=1)
+        return masked_mean(values[:, None], mask)
+
+    return loss
 
 
 def _pointwise(term: Criterion) -> Criterion:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
+from copick_tools.errors import PopsicleError
 from copick_tools.inference.tiler import window
 from copick_tools.recipes.recipe import Recipe
 from copick_tools.training.augment import augment
@@ -41,6 +42,7 @@ class Patches(torch.utils.data.Dataset):
 
     def __init__(self, runs: list[TrainingRun], channels: int, recipe: Recipe) -> None:
         self.runs, self.recipe = runs, recipe
+        self.known = _annotated(runs)
         self.places = []  # of each object: which run, and where in it
         for channel in range(1, channels):
             found = [run.target.anchors(channel) for run in runs]
@@ -61,16 +63,36 @@ class Patches(torch.utils.data.Dataset):
         return torch.from_numpy(voxels[None]), torch.from_numpy(target)
 
     def _place(self, rng: np.random.Generator) -> tuple[TrainingRun, Shape]:
-        """A run and the corner of a patch in it: around an object chosen evenly, or anywhere."""
+        """A run and the corner of a patch in it: around an object chosen evenly, or anywhere where something is annotated."""
         size = np.array(self.recipe.train.patch)
         if not self.places or rng.random() < self.recipe.train.background:
-            run = self.runs[rng.integers(len(self.runs))]
-            corner = rng.integers(0, np.maximum(np.array(run.volume.shape) - size, 0) + 1)
+            run, voxels = self.known[rng.integers(len(self.known))]
+            if voxels is None:
+                corner = rng.integers(0, np.maximum(np.array(run.volume.shape) - size, 0) + 1)
+            else:
+                corner = _around(voxels[rng.integers(len(voxels))], run, size, rng)
         else:
             owner, voxels = self.places[rng.integers(len(self.places))]
             chosen = rng.integers(len(owner))
             run = self.runs[owner[chosen]]
-            corner = np.round(voxels[chosen] - rng.uniform(0.1, 0.9, 3) * size).astype(int)
-            corner = np.clip(corner, 0, np.maximum(np.array(run.volume.shape) - size, 0))
+            corner = _around(voxels[chosen], run, size, rng)
         z, y, x = corner.tolist()
         return run, (z, y, x)
+
+
+def _around(voxel: np.ndarray, run: TrainingRun, size: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """The corner of a patch that holds a voxel. size: zyx."""
+    corner = np.round(voxel - rng.uniform(0.1, 0.9, 3) * size).astype(int)
+    return np.clip(corner, 0, np.maximum(np.array(run.volume.shape) - size, 0))
+
+
+def _annotated(runs: list[TrainingRun]) -> list[tuple[TrainingRun, np.ndarray | None]]:
+    """Runs in which something is annotated, and where: (N, 3) voxels, None for all. Raises PopsicleError for none."""
+    found = [(run, run.target.annotated()) for run in runs]
+    known = [(run, voxels) for run, voxels in found if voxels is None or len(voxels)]
+    if not known:
+        names = ", ".join(dict.fromkeys(run.name for run in runs[:5]))
+        raise PopsicleError(
+            f"nothing is annotated in the training runs: {names}", "target.region or target.ignore_label leaves nothing"
+        )
+    return known

@@ -17,6 +17,7 @@ from copick_tools.recipes.recipe import IGNORED, Target
 from copick_tools.recipes.task import TaskObject
 from copick_tools.training.layouts import CLASSES, HEATMAPS, Layout
 from copick_tools.types import Points
+from copick_tools.volumes.components import zyx
 from copick_tools.volumes.coordinates import to_voxels
 from copick_tools.volumes.normalize import Volume
 from copick_tools.volumes.paint import heatmaps, spheres
@@ -36,6 +37,9 @@ class Source(Protocol):
 
     def anchors(self, channel: int) -> np.ndarray:
         """(N, 3) zyx voxels where the object of ``channel`` is, for placing patches."""
+
+    def annotated(self) -> np.ndarray | None:
+        """(N, 3) zyx voxels of which something is known, spread over all of them; None where everything is known."""
 
 
 @dataclass(frozen=True)
@@ -72,6 +76,10 @@ class Painted:
         voxels = np.clip(np.round(found).astype(int), 0, np.array(self.region.shape) - 1)
         return found[np.asarray(self.region[:, :, :])[tuple(voxels.T)] != 0]
 
+    def annotated(self) -> np.ndarray | None:
+        """See `Source.annotated`."""
+        return None if self.region is None else spread(np.asarray(self.region[:, :, :]) != 0)
+
 
 @dataclass(frozen=True)
 class Stored:
@@ -82,6 +90,7 @@ class Stored:
     places: Mapping[int, np.ndarray]
     region: Volume | None = None
     layout: Layout = CLASSES
+    known: np.ndarray | None = None  # see `Source.annotated`
 
     def crop(self, corner: Shape, size: Shape) -> np.ndarray:
         """See `Source.crop`."""
@@ -93,6 +102,29 @@ class Stored:
     def anchors(self, channel: int) -> np.ndarray:
         """See `Source.anchors`."""
         return self.places[channel]
+
+    def annotated(self) -> np.ndarray | None:
+        """See `Source.annotated`."""
+        return self.known
+
+
+def spread(known: np.ndarray) -> np.ndarray | None:
+    """(N, 3) voxels of a zyx mask, at most `ANCHORS`, evenly; None where the mask holds all.
+
+    >>> spread(np.ones((2, 2, 2), bool)) is None, spread(np.eye(2, dtype=bool)[None]).tolist()
+    (True, [[0, 0, 0], [0, 1, 1]])
+    """
+    count = int(np.count_nonzero(known))
+    if count == known.size:
+        return None
+    steps = max(1, -(-count // ANCHORS))
+    found, before = [np.empty((0, 3), int)], 0
+    for z in range(known.shape[0]):
+        voxels = np.argwhere(known[z])
+        chosen = voxels[-before % steps :: steps]
+        found.append(np.column_stack([np.full(len(chosen), z), chosen]))
+        before += len(voxels)
+    return np.concatenate(found)
 
 
 def _box(corner: Shape, size: Shape) -> tuple[slice, slice, slice]:
@@ -137,6 +169,7 @@ def stored(volume: Volume, objects: Sequence[TaskObject], target: Target, region
             raise UsageError(f"target.ignore_label {target.ignore_label} is the label of an object")
         channel_of[target.ignore_label] = IGNORED
     found: dict[int, list[np.ndarray]] = {channel: [] for channel in range(1, len(objects) + 1)}
+    known = np.empty(zyx(volume), bool)
     for z0 in range(0, volume.shape[0], 16):
         labels = np.asarray(volume[z0 : z0 + 16, :, :])
         if labels.max() > IGNORED:
@@ -144,9 +177,10 @@ def stored(volume: Volume, objects: Sequence[TaskObject], target: Target, region
         slab = channel_of[labels]
         if region is not None:
             slab[np.asarray(region[z0 : z0 + 16, :, :]) == 0] = IGNORED
+        known[z0 : z0 + 16] = slab != IGNORED
         for channel, places in found.items():
             voxels = np.argwhere(slab == channel)
             every = max(1, len(voxels) * -(-volume.shape[0] // 16) // ANCHORS)
             places.append(voxels[::every] + [z0, 0, 0])
     places = {channel: np.concatenate(voxels) for channel, voxels in found.items()}
-    return Stored(volume, channel_of, places, region)
+    return Stored(volume, channel_of, places, region, known=spread(known))

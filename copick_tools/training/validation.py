@@ -6,13 +6,14 @@ import logging
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
 
 from copick_tools.data import read
 from copick_tools.inference.extract import Wanted, predict
-from copick_tools.inference.mapped import predict_maps
+from copick_tools.inference.mapped import predict_instances
 from copick_tools.inference.tiler import Predictor
 from copick_tools.metrics.contingency import of_object, panoptic_contingency
 from copick_tools.metrics.dice import dice, overlap_counts
@@ -30,7 +31,7 @@ from copick_tools.training.instance_targets import Annotated
 from copick_tools.types import Mask, Points
 from copick_tools.volumes.blocks import OnGrid
 from copick_tools.volumes.coordinates import to_voxels
-from copick_tools.volumes.decoding import decode
+from copick_tools.volumes.decoding import Instances
 from copick_tools.volumes.extraction import Particle, from_probabilities
 from copick_tools.volumes.meanshift import TooManySeeds
 
@@ -52,12 +53,15 @@ class ValidationRun:
 
 
 def validation_score(predictor: Predictor, runs: list[ValidationRun], recipe: Recipe, task: Task) -> float:
-    """Particle F-beta under the task's rule, mean Dice, or mean segmentation accuracy; 0 where it is undefined.
+    """Particle F-beta under the task's rule, mean Dice, or mean segmentation accuracy; 0 where it is undefined. Of a model that
+    only answers prompts: the mean Dice of its answers.
 
     runs: this process's share of them; all get the score of all.
     """
     of_instances = recipe.instanced and task.metric.name == "instances"
     metric = _fbeta if task.metric.name == "fbeta" else _mean_accuracy if of_instances else _mean_dice
+    if recipe.target.kind == "instances" and hasattr(predictor, "prompted_dice"):
+        metric = _prompted_dice
     score = metric(predictor, runs, recipe, task)
     return 0.0 if math.isnan(score) else score
 
@@ -133,15 +137,33 @@ def _accuracy_rows(predictor: Any, runs: list[ValidationRun], recipe: Recipe, ta
         wanted, spacing = run.annotated, run.tomogram.voxel_spacing
         if wanted is None:
             continue
-        found = predict_maps(predictor, run.tomogram, spacing, f"run {run.name}")
-        instances = decode(found.maps, decoding(recipe, task, found.voxel_spacing))
-        ids = OnGrid(instances.ids, found.voxel_spacing / spacing, run.tomogram.shape)[:, :, :]
-        known = np.ones(ids.shape, bool) if wanted.region is None else wanted.region.copy()
-        if recipe.target.ignore_label is not None:
-            known &= wanted.labels != recipe.target.ignore_label
-        table = panoptic_contingency((wanted.labels, wanted.ids), (instances.objects[ids], ids), known)
-        counts = [match_instances(of_object(table, entry.label)[0]).counts() for entry in task.targets]
-        yield instance_numbers(np.array(counts))[:, ACCURACY]
+        how = partial(decoding, recipe, task)
+        instances, found = predict_instances(predictor, run.tomogram, spacing, f"run {run.name}", how)
+        labels = [entry.label for entry in task.targets]
+        yield instance_accuracy(instances, found / spacing, wanted, labels, recipe.target.ignore_label)
+
+
+def instance_accuracy(
+    found: Instances, factor: float, wanted: Annotated, labels: Sequence[int], ignored: int | None
+) -> np.ndarray:
+    """(K,) mean segmentation accuracy of the objects of ``labels`` in a run, NaN for what neither side has.
+
+    factor: voxel spacing of what was found by that of the reference. ignored: label of voxels that nobody annotated.
+    """
+    z, y, x = wanted.labels.shape
+    ids = OnGrid(found.ids, factor, (z, y, x))[:, :, :]
+    known = np.ones(ids.shape, bool) if wanted.region is None else wanted.region.copy()
+    if ignored is not None:
+        known &= wanted.labels != ignored
+    table = panoptic_contingency((wanted.labels, wanted.ids), (found.objects[ids], ids), known)
+    counts = [match_instances(of_object(table, label)[0]).counts() for label in labels]
+    return instance_numbers(np.array(counts))[:, ACCURACY]
+
+
+def _prompted_dice(predictor: Any, runs: list[ValidationRun], recipe: Recipe, task: Task) -> float:
+    """Mean over runs of the mean Dice of answers to simulated prompts."""
+    rows: list[float] = team.merged(team.everywhere(lambda: list(predictor.prompted_dice(runs))))
+    return sum(rows) / len(rows) if rows else float("nan")
 
 
 def _inside(points: Points, region: Mask | None, voxel_spacing: float) -> Points:

@@ -95,24 +95,37 @@ def decode(maps: Maps, how: Decoding) -> Instances:
 
     Memory: about 20 bytes a voxel beside the maps; where flows are checked, 50 for each voxel of the largest instance's box.
     """
-    inside = _foreground(maps, how)
-    network = inside & np.isin(maps.labels, how.networks)
+    inside, network = _foreground(maps, how), is_network(maps, how)
     solid = inside & ~network
     if how.stitch is None:
         ids = _told_apart(maps, solid, how)
     else:
-        flat = [_told_apart(_slice(maps, z), solid[z : z + 1], how)[0] for z in range(len(solid))]
+        flat = [_told_apart(slice_of(maps, z), solid[z : z + 1], how)[0] for z in range(len(solid))]
         ids = stitched(np.stack(flat), how.stitch)
+    return gathered(ids, maps.labels, np.where(network, maps.labels, 0), how)
+
+
+def gathered(ids: Integers, labels: Integers, networks: Integers, how: Decoding) -> Instances:
+    """Instances of what was told apart, and of networks: in one piece, without holes, within the limits, numbered anew.
+
+    ids: zyx from 1 up, of what isn't a network. labels: zyx, of which each instance gets the most frequent one, and goes if
+    that is 0. networks: zyx labels of the networks, 0 elsewhere; where an instance lies, too, it has the voxel.
+    """
     ids = _in_one_piece(ids)
-    objects = _voted(ids, maps.labels)
-    networks = _uncut(np.where(network, maps.labels, 0), how)
-    _fill_and_limit(ids, objects, _within(how, inside.size), _larger(networks.ids, SCRAP))
-    np.copyto(ids, networks.ids + ID(len(objects) - 1), where=(ids == 0) & (networks.ids > 0))
-    return _numbered(ids, np.r_[objects, networks.objects[1:]])
+    objects = _voted(ids, labels)
+    uncut = _uncut(networks, how)
+    _fill_and_limit(ids, objects, _within(how, ids.size), _larger(uncut.ids, SCRAP))
+    np.copyto(ids, uncut.ids + ID(len(objects) - 1), where=(ids == 0) & (uncut.ids > 0))
+    return _numbered(ids, np.r_[objects, uncut.objects[1:]])
 
 
 def _foreground(maps: Maps, how: Decoding) -> Mask:
     return np.asarray(maps.foreground >= how.foreground * FULL)
+
+
+def is_network(maps: Maps, how: Decoding) -> Mask:
+    """Which voxels are of objects that aren't cut."""
+    return np.asarray(_foreground(maps, how) & np.isin(maps.labels, how.networks))
 
 
 def _told_apart(maps: Maps, inside: Mask, how: Decoding) -> Integers:
@@ -120,7 +133,8 @@ def _told_apart(maps: Maps, inside: Mask, how: Decoding) -> Integers:
     return by_kind[maps.kind](maps, inside, how) if inside.any() else np.zeros(inside.shape, ID)
 
 
-def _slice(maps: Maps, z: int) -> Maps:
+def slice_of(maps: Maps, z: int) -> Maps:
+    """Of one slice alone."""
     one = slice(z, z + 1)
     return Maps(maps.kind, maps.foreground[one], maps.labels[one], maps.geometry[:, one])
 

@@ -50,18 +50,28 @@ def solids(ids: Integers) -> Iterator[Solid]:
             yield Solid(index, box, mask, _center(mask))
 
 
-def flow_fields(ids: Integers) -> Floats:
+def flow_fields(ids: Integers, *, across: bool = False) -> Floats:
     """(3, z, y, x) float32: unit vectors along z, y, x that lead to the center of each object; 0 outside.
 
-    ids: zyx integers from 1 up, 0 is background; in a volume of one slice the flows are those of 2D.
+    ids: zyx integers from 1 up, 0 is background; in a volume of one slice the flows are those of 2D. across: at a voxel beside
+    another object, the heat of that one counts as if it were the object's own, as in Cellpose's code, whose networks
+    learned such flows; else what lies outside of an object is cold.
 
     >>> flow_fields(np.array([[[0, 5, 5, 5, 0]]]))[2].tolist()
     [[[0.0, 1.0, 0.0, -1.0, 0.0]]]
     """
-    flows = np.zeros((3, *ids.shape), np.float32)
+    flows, planar = np.zeros((3, *ids.shape), np.float32), ids.shape[0] == 1
+    if not across:
+        for solid in solids(ids):
+            there = flows[(slice(None), *solid.box)]
+            there[:, solid.mask] = directions(solid.mask, solid.center, planar=planar)
+        return flows
+    heat = np.full([side + 2 for side in ids.shape], -np.inf)
     for solid in solids(ids):
-        there = flows[(slice(None), *solid.box)]
-        there[:, solid.mask] = directions(solid.mask, solid.center, planar=ids.shape[0] == 1)
+        heat[1:-1, 1:-1, 1:-1][solid.box][solid.mask] = _level(solid.mask, solid.center, planar)[solid.mask]
+    for solid in solids(ids):
+        around = tuple(slice(part.start, part.stop + 2) for part in solid.box)
+        flows[(slice(None), *solid.box)][:, solid.mask] = _units(_rise(heat[around], solid.mask))
     return flows
 
 
@@ -70,14 +80,21 @@ def directions(mask: Mask, center: tuple[int, int, int], *, planar: bool = False
 
     planar: of one slice, whose neighbors are those of the plane.
     """
+    return _units(_rise(np.pad(_level(mask, center, planar), 1, constant_values=-np.inf), mask))
+
+
+def _level(mask: Mask, center: tuple[int, int, int], planar: bool) -> Floats:
+    """Logarithm of the heat at the voxels of a mask, zyx, -inf outside."""
     factor, voxels = 1, mask.sum()
     while voxels > SOLVED * factor ** (2 if planar else 3):
         factor += 1
     if voxels <= SMALL:
-        heat = _small_heat(mask, center, planar)
-    else:
-        heat = _heat(mask, center, planar) if factor == 1 else _coarse_heat(mask, center, factor, planar)
-    rise = _rise(heat, mask)
+        return _small_heat(mask, center, planar)
+    return _heat(mask, center, planar) if factor == 1 else _coarse_heat(mask, center, factor, planar)
+
+
+def _units(rise: Floats) -> Floats:
+    """(3, N) float32 the same directions, of length 1; 0 where there is hardly any."""
     length = np.linalg.norm(rise, axis=0)
     rise[:, length <= FLAT] = 0
     np.divide(rise, length, out=rise, where=length > FLAT)
@@ -194,13 +211,13 @@ def _coarse_heat(mask: Mask, center: tuple[int, int, int], factor: int, planar: 
     return fine
 
 
-def _rise(level: Floats, mask: Mask) -> Floats:
-    """(3, N) in which direction heat rises: differences of the heat of both neighbors, which is 0 outside.
+def _rise(padded: Floats, mask: Mask) -> Floats:
+    """(3, N) in which direction heat rises: differences of the heat of both neighbors.
 
-    level: logarithms. Both are taken relative to the voxel's own, which changes the length alone.
+    padded: logarithms, with a voxel more on each side. Both are taken relative to the voxel's own, which changes the length
+    alone.
     """
-    padded = np.pad(level, 1, constant_values=-np.inf)
-    own, inner = level[mask], [slice(1, -1)] * 3
+    own, inner = padded[1:-1, 1:-1, 1:-1][mask], [slice(1, -1)] * 3
     found = np.empty((3, len(own)))
     for axis in range(3):
         after, before = list(inner), list(inner)

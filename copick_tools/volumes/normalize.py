@@ -1,14 +1,19 @@
-"""Robust intensity normalization: clip to percentiles, then zero mean and unit deviation."""
+"""Robust intensity normalization: clip to percentiles, then zero mean and unit deviation; or by percentiles alone."""
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple, Protocol
+from collections.abc import Iterator
+from typing import Any, Literal, NamedTuple, Protocol
 
 import numpy as np
 
 from copick_tools.types import Floats
 
 SLICES = 64  # read at a time
+SAMPLES = 2_000_000  # voxels that percentiles are made of
+DARK, BRIGHT = 1.0, 99.0  # percentiles that Cellpose makes 0 and 1
+SPREAD = 2.3263478740408408  # deviations from a gaussian's mean to either of them
+Scaling = Literal["deviations", "percentiles"]
 
 
 class Volume(Protocol):
@@ -31,7 +36,51 @@ class Intensity(NamedTuple):
     deviation: float
 
 
-def intensity(volume: Volume, clip: float, samples: int = 2_000_000) -> Intensity:
+def scale_of(volume: Volume, clip: float, scaling: Scaling = "deviations") -> Intensity:
+    """Statistics of a zyx volume: `intensity` with ``clip``, or `percentiles`. Raises ValueError as those."""
+    return percentiles(volume) if scaling == "percentiles" else intensity(volume, clip)
+
+
+def percentiles(volume: Volume, samples: int = SAMPLES) -> Intensity:
+    """Statistics by which the 1st and 99th percentile become -`SPREAD` and `SPREAD`, where they lie in a gaussian of deviation
+    1; nothing is clipped. Cellpose makes them 0 and 1, which differs by a scale and an offset that are always the same.
+
+    Raises ValueError when a voxel isn't finite, or the two percentiles are equal.
+
+    >>> import numpy as np
+    >>> percentiles(np.arange(101.0).reshape(1, 1, 101)).mean
+    50.0
+    """
+    low, high = np.percentile(_sampled(volume, samples), [DARK, BRIGHT])
+    if not low < high:
+        raise ValueError(f"nearly all voxels are {low:g}")
+    return Intensity(-np.inf, np.inf, float(low + high) / 2, float(high - low) / (2 * SPREAD))
+
+
+def _sampled(volume: Volume, samples: int) -> Floats:
+    """About so many voxels of a zyx volume, evenly spaced. Raises ValueError when one that was looked at isn't finite."""
+    step = _step(volume, samples)
+    picked = [slab[(-z0) % step :: step, ::step, ::step].ravel() for z0, slab in _slabs(volume)]
+    return np.concatenate(picked).astype(float)
+
+
+def _step(volume: Volume, samples: int) -> int:
+    share = float(np.prod(volume.shape) / samples)
+    return max(1, int(round(share ** (1 / 3))))
+
+
+def _slabs(volume: Volume) -> Iterator[tuple[int, Floats]]:
+    """(z0, float32 slices) of a volume. Raises ValueError when a voxel isn't finite."""
+    for z0 in range(0, volume.shape[0], SLICES):
+        slab = np.asarray(volume[z0 : z0 + SLICES, :, :], dtype=np.float32)
+        if not np.isfinite(slab).all():
+            raise ValueError(
+                f"{int((~np.isfinite(slab)).sum())} voxels in slices {z0} to {z0 + len(slab) - 1} aren't finite"
+            )
+        yield z0, slab
+
+
+def intensity(volume: Volume, clip: float, samples: int = SAMPLES) -> Intensity:
     """Statistics of a zyx volume, read slab by slab, the percentiles from about ``samples`` evenly spaced voxels.
 
     clip: percent that is cut off at either end (gold beads, edges); 0: none, and all voxels count.
@@ -42,23 +91,12 @@ def intensity(volume: Volume, clip: float, samples: int = 2_000_000) -> Intensit
     >>> intensity(np.arange(8.0).reshape(2, 2, 2), clip=0).mean
     3.5
     """
-    depth = volume.shape[0]
-    step = max(1, round(float(np.prod(volume.shape) / samples) ** (1 / 3))) if clip else 1
-    whole = _Sums()
-    picked = []
-    for z0 in range(0, depth, SLICES):
-        slab = np.asarray(volume[z0 : z0 + SLICES, :, :], dtype=np.float32)
-        if not np.isfinite(slab).all():
-            raise ValueError(
-                f"{int((~np.isfinite(slab)).sum())} voxels in slices {z0} to {z0 + len(slab) - 1} aren't finite"
-            )
-        if clip:
-            picked.append(slab[(-z0) % step :: step, ::step, ::step].ravel())
-        else:
-            whole.add(slab)
     if not clip:
+        whole = _Sums()
+        for _, slab in _slabs(volume):
+            whole.add(slab)
         return whole.intensity()
-    values = np.concatenate(picked).astype(float)
+    values = _sampled(volume, samples)
     low, high = np.percentile(values, [clip, 100 - clip])
     clipped = np.clip(values, low, high)
     if not clipped.std() > 0:

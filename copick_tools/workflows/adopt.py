@@ -68,16 +68,18 @@ def opened(
     task_name: str | None = None,
     project: Project | None = None,
     voxel_spacing: float | None = None,
+    named: str | None = None,
 ) -> Iterator[tuple[Path, ...]]:
     """Checkpoints of ours for each path: itself, the best one of an experiment's folder, or a model of another tool,
     converted for as long as the block lasts; one with several folds becomes several. Converted twice it has the same hash.
 
-    voxel_spacing: angstrom, of the tomograms, which tells the unit where a model doesn't. Raises as `convert`, and UsageError
+    voxel_spacing: angstrom, of the tomograms, which tells the unit where a model doesn't. named: the object of a model that finds
+    one kind and doesn't know which. Raises as `convert`, and UsageError
     for a task where none of the models is another tool's.
     """
     if task_name and all(path.exists() and kind_of(path) is None for path in paths):
         raise UsageError(
-            "--task says whose objects a model of Octopi or nnU-Net knows; these are popsicle's, which know theirs",
+            "--task says whose objects a model of another tool knows; these are popsicle's, which know theirs",
             "leave --task out",
         )
     with ExitStack() as stack:
@@ -86,7 +88,7 @@ def opened(
             if kind_of(path) is None:
                 found.append(_own(path))
                 continue
-            said = replace(stated(task_name, project), likely=voxel_spacing)
+            said = replace(stated(task_name, project), likely=voxel_spacing, named=named)
             folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="popsicle-")))
             found.extend(adopt(path, folder / BEST, said))
         yield tuple(found)

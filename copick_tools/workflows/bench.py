@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import itertools
 import logging
-import queue
-import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,8 +17,9 @@ from copick_tools.recipes.study_results import BenchPlan, BenchResult, StepOutco
 from copick_tools.recipes.task import Task
 from copick_tools.reports.study import bench_csv, bench_html, bench_markdown
 from copick_tools.workflows.bench_job import Job
+from copick_tools.workflows.bench_runner import work
 from copick_tools.workflows.bench_table import table
-from copick_tools.workflows.children import on_each, require_devices
+from copick_tools.workflows.children import require_devices
 from copick_tools.workflows.train import plan_training
 
 log = logging.getLogger("copick_tools")
@@ -120,12 +119,15 @@ def bench(plan: Plan, progress: Progress, devices: Sequence[str] = ("auto",)) ->
     here.
     """
     require_devices(devices)
-    waiting: queue.SimpleQueue[Job] = queue.SimpleQueue()
-    for job in plan.jobs:
-        waiting.put(job)
-    runner = _Runner(plan, waiting, progress)
-    on_each(devices, runner.work, runner.stop)
-    return runner.write()
+    for failure in plan.failures:
+        log.error("%s, seed %d: %s", failure.name, failure.seed, failure.error)
+
+    def made(outcomes: Sequence[StepOutcome]) -> BenchResult:
+        result = table(plan.task, plan.split, plan.jobs, [*plan.failures, *outcomes])
+        write(result, plan.folder)
+        return result
+
+    return work(plan.jobs, made, progress, devices)
 
 
 def write(result: BenchResult, folder: Path) -> None:
@@ -134,49 +136,3 @@ def write(result: BenchResult, folder: Path) -> None:
     write_text(folder / "table.md", bench_markdown(result))
     write_text(folder / "table.csv", bench_csv(result))
     write_text(folder / "table.html", bench_html(result))
-
-
-@dataclass
-class _Runner:
-    """What the threads share, one for each device."""
-
-    plan: Plan
-    waiting: queue.SimpleQueue[Job]
-    progress: Progress
-
-    def __post_init__(self) -> None:
-        self.stop = threading.Event()
-        self.outcomes: list[StepOutcome] = []
-        self.lock = threading.Lock()
-        self.total = sum(len(job.steps) for job in self.plan.jobs)
-        for failure in self.plan.failures:
-            log.error("%s, seed %d: %s", failure.name, failure.seed, failure.error)
-        self.progress(0, self.total)
-
-    def work(self, device: str) -> None:
-        """Jobs on a device, until there are no more."""
-        while not self.stop.is_set():
-            try:
-                job = self.waiting.get_nowait()
-            except queue.Empty:
-                return
-            for outcome in job.work(device, self.stop):
-                self.tell(outcome)
-            self.write()
-
-    def write(self) -> BenchResult:
-        """The table of what is finished: after each job, so that an interrupted run has one too."""
-        with self.lock:
-            plan = self.plan
-            result = table(plan.task, plan.split, plan.jobs, [*plan.failures, *self.outcomes])
-            write(result, plan.folder)
-            return result
-
-    def tell(self, outcome: StepOutcome) -> None:
-        """Remember what became of a step, and say so."""
-        with self.lock:
-            self.outcomes.append(outcome)
-            self.progress(len(self.outcomes), self.total)
-        words = {"done": "done", "skipped": outcome.error or "finished already", "failed": f"failed: {outcome.error}"}
-        level = logging.ERROR if outcome.status == "failed" else logging.INFO
-        log.log(level, "%s, seed %d: %s %s", outcome.name, outcome.seed, outcome.step, words[outcome.status])

@@ -27,6 +27,7 @@ from copick_tools.recipes.study_results import JobRecord, StepOutcome
 from copick_tools.recipes.task import Task
 from copick_tools.workflows.bench_scored import RESULTS, score
 from copick_tools.workflows.children import Child, Interrupted, wait_for_former
+from copick_tools.workflows.learned_instances import INSTANCE_THRESHOLDS
 from copick_tools.workflows.predict import THRESHOLDS
 from copick_tools.workflows.train import Plan, is_finished
 
@@ -106,6 +107,11 @@ class Job:
         """Where a network's classes go that become instances."""
         return self.output.replace("?panoptic", "?multilabel")
 
+    @property
+    def _of_labels(self) -> bool:
+        """Whether nothing that `calibrate` learns is used."""
+        return not (self.calibrates or (self.of_instances and self.training.recipe.instanced))
+
     def _written(self, step: str) -> str:
         """What a step that predicts writes."""
         return self._labels if len(self.predicts) > 1 and step == "segment" else self.output
@@ -114,8 +120,8 @@ class Job:
     def _session(self) -> str:
         if not self.checkpoint.exists():
             return "SESSION"  # not known yet
-        learned = self.folder / THRESHOLDS
-        thresholds = file_hash(learned) if self.calibrates and learned.exists() else ""
+        learned = self.folder / (INSTANCE_THRESHOLDS if self.of_instances else THRESHOLDS)
+        thresholds = file_hash(learned) if not self._of_labels and learned.exists() else ""
         return text_hash(f"{self.weights} {thresholds} {__version__}")[:12]
 
     @property

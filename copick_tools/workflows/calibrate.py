@@ -103,7 +103,13 @@ def plan_calibration(
     reference = asked.reference or (uris.picks_uri(recipe.reference or model.card.task.reference),)
     asked = replace(asked, split=split, reference=reference)
     return Plan(
-        model, checkpoint, project, runs, asked, out or checkpoint.with_name(THRESHOLDS), _seen(model.paths, runs)
+        model,
+        checkpoint,
+        project,
+        runs,
+        asked,
+        out or checkpoint.with_name(THRESHOLDS),
+        seen_in_training(model.paths, runs),
     )
 
 
@@ -120,7 +126,7 @@ def finished(plan: Plan) -> Thresholds | None:
         and found.tomogram == str(asked.tomogram)
         and found.reference == [str(uri) for uri in asked.reference]
         and found.asked == asked.options
-        and found.inference == _inference(plan.model)
+        and found.inference == inference_of(plan.model)
     )
     if not same:
         raise PopsicleError(
@@ -166,7 +172,7 @@ def calibrate(plan: Plan, progress: Progress) -> Thresholds:
         split=asked.split,
         runs=list(runs),
         folds=int(fold_of_runs(len(runs)).max()) + 1,
-        inference=_inference(model),
+        inference=inference_of(model),
         asked=asked.options,
         settings=settings,
         warnings=[*plan.warnings, *few_runs(len(runs)), *warnings],
@@ -176,7 +182,7 @@ def calibrate(plan: Plan, progress: Progress) -> Thresholds:
     return thresholds
 
 
-def _seen(checkpoints: Sequence[Path], runs: Sequence[str]) -> tuple[str, ...]:
+def seen_in_training(checkpoints: Sequence[Path], runs: Sequence[str]) -> tuple[str, ...]:
     """A warning for each checkpoint whose own experiment says that some of the runs were trained on."""
     found = []
     for path in checkpoints:
@@ -249,12 +255,12 @@ def _fingerprint(plan: Plan, ways: Sequence[Pick]) -> Any:
         "project": str(plan.project.config),
         "tomogram": str(plan.asked.tomogram),
         "ways": [way.model_dump() for way in ways],
-        "inference": _inference(plan.model),
+        "inference": inference_of(plan.model),
         "version": __version__,
     }
 
 
-def _inference(model: Model) -> dict[str, float | str]:
+def inference_of(model: Model) -> dict[str, float | str]:
     """How the predictor tiles, where it says so; of several that are averaged, what they have in common."""
     members = getattr(model.predictor, "members", [model.predictor])
     told = {key: {getattr(member, key, None) for member in members} for key in ("overlap", "tta")}

@@ -21,12 +21,26 @@ NEEDED = {
     "cc3d": "connected-components-3d",
     "mrcfile": "mrcfile",
 }
-EXTRAS = {"nnunet": ("nnunetv2", "nnunetv2"), "search": ("optuna", "optuna")}
+EXTRAS = {
+    "nnunet": ("nnunetv2", "nnunetv2"),
+    "search": ("optuna", "optuna"),
+    "microsam": ("micro_sam", "micro-sam"),
+    "annotate": ("napari", "napari"),
+}
 
 
 def doctor() -> DoctorResult:
     """Check packages, devices, memory and configs; nothing is written and no network is used."""
-    checks = [*_packages(), *_extras(), _torchvision(), *_devices(), _machine(), _configs(), _project()]
+    checks = [
+        *_packages(),
+        *_extras(),
+        *_segment_anything(),
+        _torchvision(),
+        *_devices(),
+        _machine(),
+        _configs(),
+        _project(),
+    ]
     return DoctorResult(version=__version__, checks=checks)
 
 
@@ -54,20 +68,32 @@ def _extras() -> Iterator[Check]:
             ", ".join(family.name for family in FAMILIES.values() if family.extra == extra) or f"popsicle {extra}"
         )
         if find_spec(module) is None:
-            hint = f'pip install "copick-tools[{extra}]"'
+            install = [family.install for family in FAMILIES.values() if family.extra == extra]
+            hint = install[0] if install else f'pip install "copick-tools[{extra}]"'
             yield Check(name=package, status="absent", detail=f"needed by {families}", hint=hint)
         else:
             yield Check(name=package, status="ok", detail=f"{_version(package)}, for {families}")
 
 
+def _segment_anything() -> Iterator[Check]:
+    """micro-SAM and Cellpose bring the same module from two distributions, and the one installed last is there."""
+    from copick_tools.engines.microsam import conflict
+
+    if found := conflict():
+        hint = "make an environment for each"
+        yield Check(name="segment_anything", status="broken", detail=found, hint=hint)
+
+
 def _torchvision() -> Check:
-    """A torchvision built for another torch breaks what imports it (transformers, timm); ours never does."""
+    """A torchvision built for another torch breaks what imports it (micro-SAM, timm); ours never does."""
     if find_spec("torchvision") is None:
         return Check(name="torchvision", status="absent", detail="not needed")
     try:
         importlib.import_module("torchvision")
     except (ImportError, RuntimeError) as error:
-        return Check(name="torchvision", status="broken", detail=str(error), hint="pip uninstall torchvision")
+        needed = find_spec("micro_sam") is not None
+        hint = "install the one that belongs to this torch" if needed else "pip uninstall torchvision"
+        return Check(name="torchvision", status="broken", detail=str(error), hint=hint)
     return Check(name="torchvision", status="ok", detail=_version("torchvision"))
 
 

@@ -38,6 +38,7 @@ class Options:
     with those of the first, which says how to pick. beta: of the learned thresholds; None: the task's.
     instances: ``instances.KEY=VALUE`` of the recipe. plain: the tomograms are files, for which beta 1 is used unless given. thresholds: a file, ``none`` for the recipe's own,
     None for thresholds.yaml beside the checkpoint where it is there, and for several checkpoints for the recipe's own.
+    instance_thresholds: likewise, of instances, for instance-thresholds.yaml.
     """
 
     pick: Mapping[str, Any] = field(default_factory=dict)
@@ -47,6 +48,7 @@ class Options:
     plain: bool = False
     others: tuple[Path, ...] = ()
     instances: tuple[str, ...] = ()
+    instance_thresholds: str | None = None
 
     @property
     def given(self) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from copick_tools.data.project import Project, open_project, write_text
 from copick_tools.errors import FormatError, PopsicleError, UsageError
 from copick_tools.recipes.instance_results import InstancesResult, Scored
 from copick_tools.recipes.leaderboard import compare, load_leaderboard
+from copick_tools.recipes.learning_curve_results import LearningCurveResult
 from copick_tools.recipes.load import load_task, task_names
 from copick_tools.recipes.robustness_results import RobustnessResult
 from copick_tools.recipes.study_results import BenchResult, SearchResult
@@ -20,9 +21,11 @@ from copick_tools.recipes.task import Task
 from copick_tools.reports import commands
 from copick_tools.reports.bench import BenchSection, unique
 from copick_tools.reports.html import NOUNS, AnySection, Board, Pictures, Section, Training, clean, render
+from copick_tools.reports.learning_curve import LearningCurveSection
 from copick_tools.reports.numbers import as_csv
 from copick_tools.reports.robustness import RobustnessSection
 from copick_tools.reports.search import SearchSection
+from copick_tools.reports.standings import standings
 from copick_tools.workflows.report_inputs import Result, read_object, read_record, read_results, require_kept
 from copick_tools.workflows.report_pictures import Budget, pictures
 
@@ -31,10 +34,11 @@ ROWS = 600  # of tables of runs, over all evaluations
 LONGEST = 40_000  # characters of a recipe
 
 
-def report(folders: Sequence[Path], out: Path, numbers: Path | None = None) -> None:
+def report(folders: Sequence[Path], out: Path, numbers: Path | None = None, baseline: str | None = None) -> None:
     """Write the report of folders of evaluations, searches and benchmark runs, and their numbers as CSV.
 
-    Raises NotFoundError, FormatError; PopsicleError where the tables alone are too much for one file.
+    baseline: the method that the others are compared with, over data sets. Raises NotFoundError, FormatError; PopsicleError
+    where the tables alone are too much for one file.
     """
     if numbers is not None and numbers.absolute() == out.absolute():
         raise UsageError(f"--out and --csv are both {out}", "choose two files")
@@ -47,13 +51,14 @@ def report(folders: Sequence[Path], out: Path, numbers: Path | None = None) -> N
         for folder, name in zip(folders, distinct(folders))
         for made in _sections(folder, name, len(folders))
     ]
-    room = LIMIT - len(render([made for _, made in sections]).encode())
+    results = dict(zip(unique([made.name for _, made in sections]), (made.result for _, made in sections)))
+    methods = standings(results, baseline)
+    room = LIMIT - len(render([made for _, made in sections], methods).encode())
     if room < 0:
         raise PopsicleError(f"{len(folders)} folders are too much for one file under 5 MB", "give fewer folders")
-    write_text(out, render(_with_pictures(sections, room)))
+    write_text(out, render(_with_pictures(sections, room), methods))
     if numbers is not None:
-        names = unique([made.name for _, made in sections])
-        write_text(numbers, clean(as_csv({name: made.result for name, (_, made) in zip(names, sections)})))
+        write_text(numbers, clean(as_csv(results, methods)))
 
 
 def _sections(folder: Path, name: str, folders: int) -> list[AnySection]:
@@ -71,6 +76,8 @@ def _section(folder: Path, name: str, result: Result, rows: int) -> AnySection:
         return BenchSection(name, result)
     if isinstance(result, RobustnessResult):
         return RobustnessSection(name, result, commands.robustness(result))
+    if isinstance(result, LearningCurveResult):
+        return LearningCurveSection(name, result, commands.learning_curve(result))
     if isinstance(result, SearchResult):
         return search_section(folder, name, result)
     return section(folder, name, result, rows)

@@ -9,13 +9,15 @@ from typing import Any
 
 from copick_tools.errors import FormatError, NotFoundError, UsageError
 from copick_tools.recipes.instance_results import InstancesResult, Scored
+from copick_tools.recipes.learning_curve_results import LearningCurveResult
 from copick_tools.recipes.load import parse
 from copick_tools.recipes.results import PointsResult, SemanticResult
 from copick_tools.recipes.robustness_results import RobustnessResult
 from copick_tools.recipes.study_results import BenchResult, SearchRecord, SearchResult
 
-Result = Scored | SearchResult | BenchResult | RobustnessResult
+Result = Scored | SearchResult | BenchResult | RobustnessResult | LearningCurveResult
 SCORES, SEARCH, BENCH, ROBUSTNESS = "scores.json", "result.json", "bench.json", "robustness.json"
+CURVE = "learning-curve.json"
 INPUTS = ("matches.csv", "metrics.csv", "log.txt", "table.csv", "table.html", "table.md", "lock")
 SUFFIXES = (".json", ".yaml", ".log", ".ckpt", ".claim")
 
@@ -29,6 +31,8 @@ def read_results(folder: Path) -> list[Result]:
         found.append(parse(BenchResult, read_object(folder / BENCH, "benchmark"), where=str(folder / BENCH)))
     if (path := folder / ROBUSTNESS).is_file():
         found.append(parse(RobustnessResult, read_object(path, "test of robustness"), where=str(path)))
+    if (path := folder / CURVE).is_file():
+        found.append(parse(LearningCurveResult, read_object(path, "learning curve"), where=str(path)))
     if (folder / SEARCH).is_file():
         document = read_object(folder / SEARCH, "search")
         if document.get("kind") == "search":
@@ -37,8 +41,9 @@ def read_results(folder: Path) -> list[Result]:
             raise FormatError(f"{folder / SEARCH} holds no search: kind is {document.get('kind')!r}")
     if not found:
         raise NotFoundError(
-            f"no {SCORES}, {SEARCH}, {BENCH} or {ROBUSTNESS} in {folder}",
-            "give folders that `popsicle evaluate --out DIR`, `popsicle search`, `bench` or `robustness --out DIR` wrote",
+            f"no {SCORES}, {SEARCH}, {BENCH}, {ROBUSTNESS} or {CURVE} in {folder}",
+            "give folders that `popsicle evaluate --out DIR`, `popsicle search`, `bench`, `learning-curve` or "
+            "`robustness --out DIR` wrote",
         )
     return found
 
@@ -74,7 +79,9 @@ def read_object(path: Path, what: str) -> dict[str, Any]:
 
 def require_kept(folders: Sequence[Path], outputs: Sequence[Path]) -> None:
     """Raise UsageError for an output that would replace something of what is reported on."""
-    named = {(folder / name).resolve() for folder in folders for name in (SCORES, SEARCH, BENCH, ROBUSTNESS, *INPUTS)}
+    named = {
+        (folder / name).resolve() for folder in folders for name in (SCORES, SEARCH, BENCH, ROBUSTNESS, CURVE, *INPUTS)
+    }
     for path in outputs:
         target = path.resolve()
         inside = any(target.is_relative_to(folder.resolve()) for folder in folders)

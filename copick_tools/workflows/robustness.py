@@ -16,6 +16,7 @@ from copick_tools.data.hashing import text_hash
 from copick_tools.data.project import Project, write_text
 from copick_tools.data.uris import PicksUri, SegmentationUri, TomogramUri, picks_uri, segmentation_uri
 from copick_tools.errors import PopsicleError
+from copick_tools.recipes.recipe import Recipe
 from copick_tools.recipes.results import Evaluation
 from copick_tools.recipes.robustness_results import RobustnessLevel, RobustnessResult
 from copick_tools.recipes.task import Task
@@ -24,9 +25,11 @@ from copick_tools.workflows.devices import on_devices
 from copick_tools.workflows.evaluate import Question, evaluate
 from copick_tools.workflows.evaluate_instances import InstanceQuestion, evaluate_instances
 from copick_tools.workflows.evaluate_segmentations import SegmentationQuestion, evaluate_segmentations
+from copick_tools.workflows.learned_instances import Learned, learned_instances
 from copick_tools.workflows.localize import Localizing
 from copick_tools.workflows.pipeline import Stages
 from copick_tools.workflows.predict import Options, basis
+from copick_tools.workflows.prompting import Asked as Prompts
 from copick_tools.workflows.scoring import PACKAGES
 from copick_tools.workflows.segment import Segmenting
 from copick_tools.workflows.versions import versions
@@ -101,9 +104,10 @@ def robustness(
     found: list[RobustnessLevel] = []
     failures: dict[str, str] = {}
     warnings: list[str] = []
+    learned = _learned(asked, card.recipe, card.task)
     for done, how in enumerate(every):
         progress(done * len(asked.runs), len(every) * len(asked.runs))
-        output = _output(asked, card.task, card.recipe.instanced, how)
+        output = _output(asked, card.task, card.recipe.instanced, how, learned.settings)
         try:
             _predict(asked, how, output, devices)
             result = _score(asked, card.task, output, reference, found[0].output if found else None)
@@ -161,9 +165,20 @@ def write(result: RobustnessResult, folder: Path) -> None:
 Output = PicksUri | SegmentationUri
 
 
-def _output(asked: Asked, task: Task, instanced: bool, how: Degradation) -> Output:
-    """Where the predictions of a level go: a session of what they are made of."""
-    made_of = [basis(asked.checkpoint, asked.options), list(asked.options.instances), str(asked.tomogram), asked.seed]
+def _learned(asked: Asked, recipe: Recipe, task: Task) -> Learned:
+    """Thresholds of instances that `segment` will use; says which. Raises as `learned_instances`."""
+    if not (recipe.instanced and task.metric.name == "instances"):
+        return Learned()
+    found = learned_instances(asked.checkpoint, recipe, asked.options, Prompts())
+    if found.words:
+        log.info(found.words)
+    return found
+
+
+def _output(asked: Asked, task: Task, instanced: bool, how: Degradation, learned: Sequence[str]) -> Output:
+    """Where the predictions of a level go: a session of what they are made of. learned: settings of instances."""
+    settings = [*learned, *asked.options.instances]
+    made_of = [basis(asked.checkpoint, asked.options), settings, str(asked.tomogram), asked.seed]
     session = f"{how}-{text_hash(json.dumps(made_of, sort_keys=True, default=str))[:10]}"
     if task.metric.name == "fbeta":
         return picks_uri(f":{USER}/{session}", output=True)

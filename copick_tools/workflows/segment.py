@@ -22,8 +22,10 @@ from copick_tools.volumes.decoding import Instances
 from copick_tools.volumes.normalize import Volume
 from copick_tools.volumes.sparse import occupied
 from copick_tools.workflows.devices import on_devices
+from copick_tools.workflows.learned_instances import Learned, learned_instances
 from copick_tools.workflows.pipeline import Stages, in_memory
-from copick_tools.workflows.predict import Model, Options
+from copick_tools.workflows.predict import NONE, Model, Options
+from copick_tools.workflows.prompting import Asked
 from copick_tools.workflows.segment_instances import Telling, are_finished, checked
 from copick_tools.workflows.where import Where, find_sample
 
@@ -36,6 +38,7 @@ Tomogram = tuple[read.StoredVolume, Volume]  # where it is stored, and what was 
 @dataclass(frozen=True)
 class Segmenting:
     """A checkpoint, the tomograms that it labels and where to write; a `pipeline.Task`. where: only its sample counts.
+    asked: what answers prompts.
 
     An output of instances (all of a panoptic one, an object's, or each object's) takes a network that tells them apart.
     """
@@ -47,6 +50,7 @@ class Segmenting:
     options: Options = Options()
     overwrite: bool = False
     where: Where = Where()
+    asked: Asked = Asked()
 
     def check(self) -> None:
         """Raises UsageError for an output that can't hold what the model says, NotFoundError for an object that isn't there."""
@@ -59,11 +63,14 @@ class Segmenting:
         if output.kind == "binary" and names != [output.name]:
             raise UsageError(f"'{output}' is binary, but the model knows {len(names)} objects", "add ?multilabel=true")
         if self.tells_apart:
-            checked(card, output, self.options.instances, bool(self.options.others))
+            checked(card, output, self.settings, bool(self.options.others))
             _without_threshold(self.options)
-        elif self.options.instances:
+            self.asked.check()
+        elif self.options.instances or self.asked != Asked() or self.options.instance_thresholds not in (None, NONE):
+            what = "--promptable and --embeddings are" if self.asked != Asked() else "--thresholds is"
+            what = "--set is" if self.options.instances else what
             raise UsageError(
-                "--set is about instances, the output has none", "end -o with ?instance=true or ?panoptic=true"
+                f"{what} about instances, the output has none", "end -o with ?instance=true or ?panoptic=true"
             )
 
     def finished(self, run: str) -> bool:
@@ -80,6 +87,21 @@ class Segmenting:
         return self.output.kind in ("instance", "panoptic")
 
     @cached_property
+    def learned(self) -> Learned:
+        """Thresholds of instances that are used. Raises as `learned_instances`."""
+        from copick_tools.training.checkpoint import read_card
+
+        recipe = read_card(self.checkpoint).recipe
+        if not self.tells_apart or not recipe.instanced:
+            return Learned()
+        return learned_instances(self.checkpoint, recipe, self.options, self.asked)
+
+    @property
+    def settings(self) -> tuple[str, ...]:
+        """How instances are made: as it was learned, then as it was typed, which counts."""
+        return *self.learned.settings, *self.options.instances
+
+    @cached_property
     def known(self) -> KnownTask:
         """The task of the checkpoint."""
         from copick_tools.training.checkpoint import read_card
@@ -90,7 +112,7 @@ class Segmenting:
         """Open the checkpoint on a device."""
         opened = _Opened(self, Model.open(self.checkpoint, device, self.options))
         if self.tells_apart:
-            telling = _telling(self, opened.model)
+            telling = _telling(self, opened.model).prompted(self.asked, self.project, device)
             return Stages(opened.read, partial(_tell, self, telling), partial(_write, self, telling))
         return Stages(opened.read, opened.compute, opened.finish)
 
@@ -144,7 +166,7 @@ class _Opened:
 
 
 def _telling(task: Segmenting, model: Model) -> Telling:
-    recipe = checked(model.card, task.output, task.options.instances, model.several)
+    recipe = checked(model.card, task.output, task.settings, model.several)
     return Telling.of(model.predictor, model.card.task, recipe, task.output)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,15 +14,18 @@ from copick_tools.data.project import Project
 from copick_tools.data.uris import SegmentationUri
 from copick_tools.data.write import has_segmentation, write_segmentation_volume
 from copick_tools.errors import NotFoundError, UsageError, nearest
-from copick_tools.recipes.decoding import decoding, uncut
+from copick_tools.recipes.decoding import check_views, decoding, uncut
 from copick_tools.recipes.load import told
+from copick_tools.recipes.prompting import Prompting
+from copick_tools.recipes.recipe import Instances as MadeInto
 from copick_tools.recipes.recipe import Recipe
 from copick_tools.recipes.task import Task
 from copick_tools.types import Integers
 from copick_tools.volumes.blocks import OnGrid
-from copick_tools.volumes.decoding import Instances, decode
+from copick_tools.volumes.decoding import Instances
 from copick_tools.volumes.normalize import Volume
 from copick_tools.volumes.pieces import dtype_for
+from copick_tools.workflows.prompting import Answering, Asked
 
 if TYPE_CHECKING:
     from copick_tools.inference.extract import MakeSample
@@ -45,13 +49,20 @@ def checked(card: Card, output: SegmentationUri, settings: Sequence[str], severa
         raise UsageError("instances of several checkpoints can't be averaged", "give one checkpoint")
     if output.kind == "instance" and output.name not in (ALL, *card.objects):
         raise NotFoundError(f"the model knows no object '{output.name}'", nearest(output.name, card.objects))
-    chosen = told(recipe.instances, settings, "instances")
-    uncut(recipe.model_copy(update={"instances": chosen}), card.task)
-    if not recipe.planar and chosen.views == "stitched":
-        raise UsageError("views stitched is for networks that see slices, this one sees volumes", "leave views out")
-    if recipe.planar and chosen.views == "averaged" and recipe.target.kind != "flows":
-        raise UsageError(f"views averaged is for flows, this network learned {recipe.target.kind}", "views=stitched")
-    return recipe.model_copy(update={"instances": chosen})
+    chosen, prompting = set_parts(recipe, settings)
+    recipe = recipe.model_copy(update={"instances": chosen, "prompting": prompting})
+    if recipe.misplaced:
+        raise UsageError(recipe.misplaced)
+    uncut(recipe, card.task)
+    check_views(recipe)
+    return recipe
+
+
+def set_parts(recipe: Recipe, settings: Sequence[str]) -> tuple[MadeInto, Prompting]:
+    """The parts of a recipe that say how instances are made, with ``instances.KEY=VALUE`` and ``prompting.KEY=VALUE``."""
+    ours = [setting for setting in settings if setting.startswith("prompting.")]
+    rest = [setting for setting in settings if setting not in ours]
+    return told(recipe.instances, rest, "instances"), told(recipe.prompting, ours, "prompting")
 
 
 def outputs(output: SegmentationUri, task: Task) -> dict[str, SegmentationUri]:
@@ -69,29 +80,54 @@ def are_finished(project: Project, run: str, output: SegmentationUri, task: Task
 
 @dataclass(frozen=True)
 class Telling:
-    """An opened network that tells instances apart. recipe: as it was set. output: where to write."""
+    """An opened network that tells instances apart. recipe: as it was set. output: where to write. answering: what answers
+    its prompts, where there are any.
+    """
 
     predictor: Any
     task: Task
     recipe: Recipe
     output: SegmentationUri
+    answering: Answering | None = None
 
     @classmethod
     def of(cls, predictor: Any, task: Task, recipe: Recipe, output: SegmentationUri) -> Telling:
         """With the views that the recipe names."""
         from copick_tools.inference.views import seeing
 
-        if getattr(predictor, "geometry", None) is None:
+        if not _says_something(predictor) and not hasattr(predictor, "promptable"):
             raise UsageError(f"family {recipe.family} has no maps of instances", "see docs/engines.md")
+        if hasattr(predictor, "prompting"):  # what sees slices sees tiles as its prompts do
+            predictor = replace(predictor, prompting=recipe.prompting)
         chosen = seeing(predictor, recipe.instances.views) if recipe.planar else predictor
         return cls(chosen, task, recipe, output)
 
+    def prompted(self, asked: Asked, project: Project, device: str) -> Telling:
+        """The same, where a promptable model makes the masks. Raises UsageError for what can't be prompted, or not like that."""
+        prompting = self.recipe.prompting
+        if prompting.mode is None and asked.model is not None:
+            prompting = prompting.model_copy(update={"mode": "apg"})
+        if prompting.mode is None:
+            if not _says_something(self.predictor):
+                raise UsageError("this model makes masks of prompts alone", "-s prompting.mode=amg")
+            if asked.embeddings is not None:
+                raise UsageError(
+                    "--embeddings are of models that are prompted", "-s prompting.mode=apg, or leave --embeddings out"
+                )
+            return self
+        recipe = self.recipe.model_copy(update={"prompting": prompting})
+        mapped = getattr(self.predictor, "geometry", None) is not None
+        label = None if mapped else only_label(self.output, self.task)
+        place = project, self.task, label
+        return replace(self, recipe=recipe, answering=Answering.of(self.predictor, asked, recipe, place, device))
+
     def found(self, stored: read.StoredVolume, volume: Volume, sample: MakeSample | None) -> tuple[Instances, float]:
         """The instances in a tomogram, and the voxel spacing (angstrom) of their grid."""
-        from copick_tools.inference.mapped import predict_maps
+        from copick_tools.inference.mapped import predict_instances
 
-        mapped = predict_maps(self.predictor, volume, stored.voxel_spacing, f"run {stored.run}", sample)
-        return decode(mapped.maps, decoding(self.recipe, self.task, mapped.voxel_spacing)), mapped.voxel_spacing
+        how = partial(decoding, self.recipe, self.task)
+        predictor = self.predictor if self.answering is None else self.answering.on(stored, volume)
+        return predict_instances(predictor, volume, stored.voxel_spacing, f"run {stored.run}", how, sample)
 
     def write(
         self, project: Project, stored: read.StoredVolume, found: tuple[Instances, float], *, overwrite: bool
@@ -117,6 +153,23 @@ class Telling:
             write_segmentation_volume(project, stored.run, at, Named(ids, channels), dtype)
         shown = named if "" in written else written
         return {name: counts[named[name]] for name in shown}
+
+
+def _says_something(predictor: Any) -> bool:
+    """Whether a network tells instances apart without prompts."""
+    return getattr(predictor, "geometry", None) is not None or hasattr(predictor, "instances")
+
+
+def only_label(output: SegmentationUri, task: Task) -> int:
+    """The label of the one object that an output is of. Raises UsageError where it isn't of one, for the model knows none."""
+    found = [entry.label for entry in task.targets if entry.name == output.name]
+    if output.kind != "instance" or not found:
+        example = task.targets[0].name
+        raise UsageError(
+            f"the model finds masks and no objects' names, so '{output}' has to name one object",
+            f"for example -o {example}:{output.user}/{output.session}?instance=true",
+        )
+    return found[0]
 
 
 class Named:

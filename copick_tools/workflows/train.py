@@ -32,6 +32,7 @@ MADE = (
     "usage.json",
     "log.txt",
     "thresholds.yaml",
+    "instance-thresholds.yaml",
     "scores.json",
     "matches.csv",
 )

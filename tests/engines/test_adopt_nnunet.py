@@ -233,7 +233,7 @@ def test_wrong_folders(results, shared_project, tmp_path):
         (results / f"fold_{fold}/checkpoint_final.pth").unlink()
     with pytest.raises(NotFoundError, match=r"no checkpoint_final\.pth or checkpoint_best\.pth"):
         adopt(results, tmp_path / "best.ckpt", said)
-    with pytest.raises(FormatError, match="no model of Octopi or nnU-Net") as caught:
+    with pytest.raises(FormatError, match="no model of Octopi, nnU-Net") as caught:
         adopt(results.parent, tmp_path / "best.ckpt", said)
     assert results.name in caught.value.hint
     with pytest.raises(NotFoundError, match="no file or folder"):

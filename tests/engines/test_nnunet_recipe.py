@@ -68,7 +68,11 @@ def test_ignored_voxels(project, recipe, tmp_path):
 
 
 def test_refused_before_training(shared_project, recipe, tmp_path):
-    for setting, words in (("target.kind=gaussian", "heatmaps"), ("train.patch=[16,24,25]", "doesn't fit")):
+    for setting, words in (
+        ("target.kind=gaussian", "heatmaps"),
+        ("scaling=percentiles", "has no effect"),
+        ("train.patch=[16,24,25]", "doesn't fit"),
+    ):
         with pytest.raises(UsageError, match=words) as caught:
             plan_training(shared_project, recipe, (setting,), tmp_path)
         assert caught.value.hint

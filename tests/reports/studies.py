@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+from copick_tools.recipes.learning_curve_results import AnnotatedSubset, LearningCurveResult, LearningPoint
 from copick_tools.recipes.study_results import (
     BenchResult,
     BenchRow,
@@ -142,3 +143,56 @@ def bench_result(rows: list[BenchRow] | None = None, **changes) -> BenchResult:
         "versions": {"copick-tools": "1.0", "torch": "2.8.0"},
     }
     return BenchResult(**{**document, **changes})
+
+
+def curve_result(**changes) -> LearningCurveResult:
+    """A learning curve of two objects, from 1 to 19 picks, three trainings each."""
+    points = []
+    for index, objects in enumerate((1, 2, 4, 8, 16, 19)):
+        mean = (0.21, 0.35, 0.52, 0.64, 0.71, 0.73)[index]
+        values = [mean - 0.03, mean, mean + 0.03]
+        half = objects // 2
+        subsets = [
+            AnnotatedSubset(
+                seed=seed,
+                objects=objects,
+                by_object={"ribosome": objects - half, "apo-ferritin": half},
+                runs=[f"TS_{number}" for number in range(1 + objects // 8)],
+                share=objects / 19 * (0.9 + 0.05 * seed) if objects < 19 else 1.0,
+                region=None if objects == 19 else f"annotated:learning-curve/{objects}?multilabel=true",
+            )
+            for seed in range(3)
+        ]
+        points.append(
+            LearningPoint(
+                objects=objects,
+                subsets=subsets,
+                repeats=[0, 1, 2],
+                score=Spread(mean=mean, sd=0.03, values=values),
+                ci95=(mean - 0.08, mean + 0.06),
+                scores_by_object={
+                    "ribosome": Spread(mean=mean + 0.05, sd=0.03, values=values),
+                    "apo-ferritin": Spread(mean=mean - 0.2 if half else None, values=values),
+                },
+                train=Usage(seconds=600.0, memory=2**30),
+            )
+        )
+    document = {
+        "task": "phantom-sim",
+        "metric": "F4, rule kaggle",
+        "simulated": True,
+        "recipe": "phantom-sim/tiny",
+        "family": "octopi",
+        "unit": "picks",
+        "total": {"ribosome": 10, "apo-ferritin": 9},
+        "train_runs": ["TS_0", "TS_1", "TS_2"],
+        "split": "test",
+        "runs": 7,
+        "run_names": [f"TS_{number}" for number in range(3, 10)],
+        "config": "/data/sim/copick.json",
+        "seed": 0,
+        "budget": "20 steps of 2 x 16x24x24 voxels",
+        "command": ["learning-curve", "phantom-sim/tiny", "-c", "/data/sim/copick.json", "--out", "curve"],
+        "points": points,
+    }
+    return LearningCurveResult(**{**document, **changes})

@@ -8,7 +8,7 @@ from volumes.blobs import ball
 from copick_tools.errors import FormatError, UsageError
 from copick_tools.recipes.load import load_task
 from copick_tools.recipes.recipe import IGNORED, Target
-from copick_tools.training.instance_targets import SPREAD, Annotated, shapes
+from copick_tools.training.instance_targets import SPREAD, Annotated, Seen, shapes
 from copick_tools.training.layouts import Shaped
 from copick_tools.training.patches import TrainingRun
 from copick_tools.volumes.flow_fields import flow_fields
@@ -128,7 +128,7 @@ def test_slices_know_their_pieces_alone(kind, objects):
     ids = np.zeros((4, 12, 20), int)
     ids[0, 4:8, 2:18] = ids[1:, 4:8, 2:7] = ids[1:, 4:8, 12:18] = 3
     given = Annotated((ids > 0).astype(np.uint8), ids)
-    crop = whole(shapes(given, objects, Target(kind=kind), planar=True))
+    crop = whole(shapes(given, objects, Target(kind=kind), seen=Seen(planar=True)))
     assert crop.shape[0] == 2 + KINDS[kind] - (kind == "flows")
     first, later = (ids[z : z + 1].copy() for z in (0, 1))
     later[:, :, 12:] *= 2
@@ -140,7 +140,7 @@ def test_slices_know_their_pieces_alone(kind, objects):
 @pytest.mark.parametrize("axes", VIEWS)
 def test_turned_views(axes, given, objects):
     turned = Annotated(np.transpose(given.labels, axes), np.transpose(given.ids, axes))
-    crop = whole(shapes(turned, objects, Target(kind="flows"), planar=True))
+    crop = whole(shapes(turned, objects, Target(kind="flows"), seen=Seen(planar=True)))
     np.testing.assert_array_equal(crop[0], np.transpose(np.array([0, 1, 2, 0, 0, 3])[given.labels], axes))
     vectors = np.linalg.norm(crop[2:], axis=0)
     assert vectors[crop[1] == 0].max() == 0
@@ -150,7 +150,7 @@ def test_turned_views(axes, given, objects):
 @pytest.mark.parametrize("planar", [False, True])
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_file_holds_the_same(kind, planar, given, objects):
-    held, filed = (shapes(given, objects, Target(kind=kind), planar=planar, held=held) for held in (True, False))
+    held, filed = (shapes(given, objects, Target(kind=kind), seen=Seen(planar, held)) for held in (True, False))
     assert isinstance(filed.geometry, np.memmap)
     np.testing.assert_array_equal(whole(filed), whole(held))
     for channel in (1, 2, 3):

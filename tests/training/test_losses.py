@@ -126,3 +126,17 @@ def test_learning_rate():
     assert learning_rate(60, 110, cosine) == pytest.approx(0.5)
     assert learning_rate(50, 100, Optimizer(lr=1.0, schedule="poly")) == pytest.approx(0.5**0.9)
     assert learning_rate(99, 100, Optimizer(lr=1.0, schedule="constant")) == 1
+
+
+def test_balanced_entropy_counts_each_class_the_same():
+    target = torch.zeros((1, 2, 8, 8), dtype=torch.uint8)
+    target[0, 0, 0, :2] = 1  # two voxels of 128, and none of class 2
+    target[0, 1, 7, 7] = IGNORED
+    logits = torch.randn(1, 3, 2, 8, 8, generator=torch.Generator().manual_seed(0))
+    of_voxels = torch.nn.functional.cross_entropy(logits, target.long().clamp(max=2), reduction="none")
+    wanted = torch.stack([of_voxels[target == number].mean() for number in (0, 1)]).mean()
+    plain, balanced = (make_loss(Loss(balanced=which))(logits, target) for which in (False, True))
+    entropy = of_voxels[target != IGNORED].mean()
+    torch.testing.assert_close(balanced - plain, wanted - entropy)
+    with pytest.raises(ValueError, match="focal has none"):
+        Loss(name="focal", balanced=True)

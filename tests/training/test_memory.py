@@ -61,7 +61,7 @@ def test_other_errors_pass(tmp_path):
         raise RuntimeError("size mismatch")
 
 
-@pytest.mark.parametrize("family", registry.FAMILIES)
+@pytest.mark.parametrize("family", [name for name, row in registry.FAMILIES.items() if row.learns])
 @pytest.mark.parametrize("patch", [(64, 64, 64), (96, 96, 96), (64, 128, 128)])
 def test_every_family_takes_the_smaller_patch(family, patch):
     patch = (1, *patch[1:]) if family == "slices" else patch

@@ -3,8 +3,10 @@
 import numpy as np
 import pytest
 
+from copick_tools.errors import PopsicleError
 from copick_tools.recipes.load import load_recipe, load_task
 from copick_tools.recipes.recipe import Augment, Target
+from copick_tools.training import targets
 from copick_tools.training.augment import augment
 from copick_tools.training.layouts import CLASSES, HEATMAPS
 from copick_tools.training.patches import Patches, TrainingRun
@@ -73,6 +75,41 @@ def test_outside_the_region_nothing_is_known(objects):
     soft = run(points, objects, target=Target(kind="gaussian"), region=region).target.crop((0, 0, 15), (20, 30, 10))
     assert soft.shape == (2, 20, 30, 10)
     assert (soft[..., 5:] == -1).all()
+
+
+def test_patches_lie_where_something_is_annotated(recipe, objects):
+    region = np.zeros((20, 30, 40), bool)
+    region[5:9, 3:6, 30:33] = True
+    everywhere = recipe.model_copy(update={"train": recipe.train.model_copy(update={"background": 1.0})})
+    empty = np.zeros((20, 30, 40), bool)
+    runs = [run({}, objects, region=region), run({}, objects, region=empty)]
+    patches = Patches(runs, 3, everywhere)
+    for index in range(30):
+        assert (patches[index][1] != IGNORED).any()
+    with pytest.raises(PopsicleError, match="nothing is annotated in the training runs: r"):
+        Patches(runs[1:], 3, everywhere)
+
+
+def test_labels_to_ignore_are_no_place_for_patches(recipe, objects):
+    labels = np.full((20, 30, 40), 77, np.uint8)
+    labels[2:6, 20:24, 4:9] = 0
+    source = stored(labels, objects, Target(kind="segmentation", ignore_label=77))
+    places = source.annotated()
+    assert len(places) == 4 * 4 * 5
+    assert (labels[tuple(places.T)] == 0).all()
+    assert stored(np.zeros_like(labels), objects, Target(kind="segmentation")).annotated() is None
+
+
+def test_a_spread_is_even_and_bounded(monkeypatch):
+    monkeypatch.setattr(targets, "ANCHORS", 100)
+    known = np.zeros((10, 20, 20), bool)
+    known[1:9] = True
+    places = targets.spread(known)
+    assert 90 <= len(places) <= 100
+    assert known[tuple(places.T)].all()
+    assert len(set(map(tuple, places.tolist()))) == len(places)
+    assert set(places[:, 0]) == set(range(1, 9))
+    assert len(targets.spread(np.zeros((2, 2, 2), bool))) == 0
 
 
 def test_stored_targets_map_labels_to_channels(objects):

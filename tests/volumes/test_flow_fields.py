@@ -178,3 +178,28 @@ def test_small_objects_are_solved_at_once(monkeypatch, planar):
     dense = flow_fields(small)
     monkeypatch.setattr(module, "SMALL", 0)
     np.testing.assert_allclose(dense, flow_fields(small), atol=1e-4)
+
+
+@pytest.mark.parametrize("shape", [(1, 40, 40), (12, 24, 24)])
+def test_across_changes_voxels_beside_another_object_alone(shape):
+    rng = np.random.default_rng(2)
+    places = np.stack([rng.uniform(0, side, 12) for side in shape], axis=1)
+    away = np.linalg.norm(np.stack(np.indices(shape), axis=-1)[..., None, :] - places, axis=-1)
+    ids = np.where(away.min(axis=-1) < 7, 1 + away.argmin(axis=-1), 0).astype(np.int32)
+    alone, across = flow_fields(ids), flow_fields(ids, across=True)
+    padded, beside = np.pad(ids, 1), np.zeros(shape, bool)
+    for axis in range(3):
+        for step in (1, -1):
+            other = np.roll(padded, step, axis)[1:-1, 1:-1, 1:-1]
+            beside |= (other > 0) & (other != ids) & (ids > 0)
+    different = np.abs(alone - across).max(axis=0) > 1e-5
+    assert different.any()
+    assert not (different & ~beside).any()
+    np.testing.assert_allclose(np.linalg.norm(across, axis=0)[ids > 0], 1, atol=1e-5)
+
+
+def test_across_of_objects_that_lie_apart_is_the_same():
+    ids = np.zeros((1, 16, 16), np.int32)
+    for number, (low, high) in enumerate(((2, 5), (9, 14)), start=1):
+        ids[0, low:high, low:high] = number
+    np.testing.assert_array_equal(flow_fields(ids), flow_fields(ids, across=True))

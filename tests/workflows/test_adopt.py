@@ -183,7 +183,7 @@ def test_command_says_what_is_wrong(octopi, shared_project, tmp_path, popsicle, 
     out = tmp_path / "best.ckpt"
     assert "--task NAME or -c CONFIG" in popsicle("models", "convert", octopi, "--out", out, code=2).stderr
     config = ("-c", shared_project.config, "--out", out)
-    assert "no model of Octopi or nnU-Net" in popsicle("models", "convert", tmp_path, *config, code=1).stderr
+    assert "no model of Octopi, nnU-Net" in popsicle("models", "convert", tmp_path, *config, code=1).stderr
     assert "results" in popsicle("models", "convert", tmp_path, *config, code=1).stderr
     assert "no file or folder" in popsicle("models", "convert", tmp_path / "x", *config, code=1).stderr
     assert "positive" in popsicle("models", "convert", octopi, *config, "--voxel-spacing", "-1", code=2).stderr

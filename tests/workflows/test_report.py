@@ -173,7 +173,7 @@ class TestExperiment:
 
     def test_no_evaluation(self, tmp_path):
         with pytest.raises(
-            NotFoundError, match=r"scores\.json, result\.json, bench\.json or robustness\.json"
+            NotFoundError, match=r"scores\.json, result\.json, bench\.json, robustness\.json or learning-curve\.json"
         ) as caught:
             report([tmp_path], tmp_path / "r.html")
         assert "popsicle search" in caught.value.hint

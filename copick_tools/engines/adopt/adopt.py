@@ -1,30 +1,41 @@
-"""Models that other tools trained, as checkpoints of ours: Octopi's and nnU-Net's."""
+"""Models that other tools trained, as checkpoints of ours: Octopi's, nnU-Net's, Cellpose-SAM's and micro-SAM's."""
 
 from __future__ import annotations
 
 import os
+import re
+import zipfile
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from copick_tools.data.replace import clear_leftovers, replacing
+from copick_tools.engines.adopt.promptable import is_promptable
 from copick_tools.errors import FormatError, NotFoundError
 
 if TYPE_CHECKING:
     from copick_tools.engines.adopt.objects import Stated
     from copick_tools.engines.adopt.weights import Adopted
 
-Kind = Literal["octopi", "nnunet"]
+Kind = Literal["octopi", "nnunet", "cellpose", "microsam", "transformers"]
 PLANS, DATASET = "plans.json", "dataset.json"
 OCTOPI_FILES = ("model_config.yaml", "best_model.pth")
+CELLPOSE = (
+    (b"W2", b"encoder.patch_embed.proj.weight"),
+    (b"diam_mean", b"diam_labels"),
+)  # names of tensors; of one row, all
+MICROSAM = ((b"image_encoder.patch_embed.", b"mask_decoder."),)
+OURS = b"popsicle-checkpoint"
+MICROSAM_NAME = re.compile(r"vit_[a-z](_\w+)?")  # of a model that micro-SAM may have in its cache
 
 
 def kind_of(path: Path) -> Kind | None:
-    """Which other tool made a file or folder, by names alone; None: none of them, or ours.
+    """Which other tool made a file or folder, by names alone, but Cellpose's and micro-SAM's files; None: none of them, or ours.
 
     Octopi: the folder of a training, its weights or its YAML. nnU-Net: a results folder (plans.json, dataset.json, fold_0, …),
-    one of its folds, or a checkpoint_*.pth.
+    one of its folds, or a checkpoint_*.pth. Cellpose-SAM, micro-SAM: a file with tensors of their names, whatever the file is called.
+    micro-SAM: also a name of its own where there is no such file. transformers: a folder whose config.json is of a SAM.
     """
     if path.is_dir():
         if (path / "best.ckpt").is_file():
@@ -33,7 +44,13 @@ def kind_of(path: Path) -> Kind | None:
             return "nnunet"
         if any((path / name).is_file() for name in (*OCTOPI_FILES, "weights.pth")):
             return "octopi"
+        if is_promptable(path):
+            return "transformers"
         return "nnunet" if (path / PLANS).is_file() or _has_folds(path) else None
+    if _has_names(path, CELLPOSE):
+        return "cellpose"
+    if _has_names(path, MICROSAM) or (not path.exists() and MICROSAM_NAME.fullmatch(str(path))):
+        return "microsam"
     if path.suffix == ".pth":
         folders = path.absolute().parents[:2]
         if path.name.startswith("checkpoint_") or any((folder / PLANS).is_file() for folder in folders):
@@ -61,7 +78,7 @@ def adopt(path: Path, out: Path, stated: Stated, overwrite: bool = True) -> tupl
 
 def outputs(path: Path, out: Path) -> tuple[Path, ...]:
     """The files that `adopt` would write. Raises NotFoundError, FormatError."""
-    if _known(path) == "octopi":
+    if _known(path) != "nnunet":
         return (out,)
     from copick_tools.engines.adopt.nnunet import folds
 
@@ -71,24 +88,46 @@ def outputs(path: Path, out: Path) -> tuple[Path, ...]:
 
 def adopted_from(path: Path, stated: Stated) -> Iterator[Adopted]:
     """The models of a file or folder, one for each fold. Raises NotFoundError, FormatError, UsageError."""
-    if _known(path) == "octopi":
+    kind = _known(path)
+    if kind == "octopi":
         from copick_tools.engines.adopt.octopi import read
+    elif kind == "cellpose":
+        from copick_tools.engines.adopt.cellpose import read
+    elif kind == "microsam":
+        from copick_tools.engines.adopt.microsam import read
+    elif kind == "transformers":
+        from copick_tools.engines.adopt.transformers import read
     else:
         from copick_tools.engines.adopt.nnunet import read
     yield from read(path, stated)
 
 
 def _known(path: Path) -> Kind:
-    if not path.exists():
-        raise NotFoundError(f"no file or folder {path}", "give a training folder of Octopi or nnU-Net")
     kind = kind_of(path)
+    if kind is None and not path.exists():
+        raise NotFoundError(
+            f"no file or folder {path}",
+            "give a training folder of Octopi or nnU-Net, or a file of Cellpose-SAM or micro-SAM",
+        )
     if kind is None:
         within = [folder.name for folder in sorted(path.glob("*")) if folder.is_dir() and kind_of(folder)]
         usual = f"Octopi's folder holds {' and '.join(OCTOPI_FILES)}; nnU-Net's {PLANS}, {DATASET} and fold_0"
         raise FormatError(
-            f"{path} is no model of Octopi or nnU-Net", f"those in it are {', '.join(within)}" if within else usual
+            f"{path} is no model of Octopi, nnU-Net, Cellpose-SAM or micro-SAM",
+            f"those in it are {', '.join(within)}" if within else usual,
         )
     return kind
+
+
+def _has_names(path: Path, rows: tuple[tuple[bytes, ...], ...]) -> bool:
+    """Whether a file of ``torch.save`` names tensors as one of the rows; only its list of contents is read."""
+    try:
+        with zipfile.ZipFile(path) as file:
+            name = next((name for name in file.namelist() if name.endswith("/data.pkl")), None)
+            listed = file.read(name) if name else b""
+    except (OSError, zipfile.BadZipFile):
+        return False
+    return OURS not in listed and any(all(part in listed for part in row) for row in rows)
 
 
 def _has_folds(path: Path) -> bool:

@@ -22,7 +22,8 @@ class Stated:
     """What the caller says. objects: by name, of the task, else of the project. place: where they are from, in words.
 
     voxel_spacing: angstrom, of the training data; it counts. likely: angstrom, of the tomograms that will be predicted; it
-    only tells in which unit a file gives the spacing. radius_fraction: of the balls that were painted as targets.
+    only tells in which unit a file gives the spacing. radius_fraction: of the balls that were painted as targets. named: the
+    object that a model of one kind of object finds.
     """
 
     objects: Mapping[str, ProjectObject]
@@ -31,6 +32,7 @@ class Stated:
     voxel_spacing: float | None = None
     likely: float | None = None
     radius_fraction: float | None = None
+    named: str | None = None
 
     @classmethod
     def of(cls, task: Task | None, project: Project | None, **known: float | None) -> Stated:
@@ -43,6 +45,30 @@ class Stated:
                 "names, labels and radii of the objects aren't in another tool's files", "give --task NAME or -c CONFIG"
             )
         return cls(project.objects, str(project.config), **known)
+
+    def one(self, where: str) -> str:
+        """The object of a model that finds one kind and doesn't know which. Raises UsageError, NotFoundError."""
+        if self.named is not None:
+            return self._object(self.named, where).name
+        if len(self.objects) == 1:
+            return next(iter(self.objects))
+        raise UsageError(
+            f"{where} finds one kind of object and doesn't say which; {self.place} has {', '.join(self.objects)}",
+            "name it in the output, as in -o 'NAME:cellpose/1?instance=true'; or popsicle models convert --object NAME",
+        )
+
+    def seen_spacing(self, where: str) -> float:
+        """Angstrom, at which a model sees tomograms that says nothing of it: as they are, unless the caller says otherwise.
+
+        Raises UsageError where neither is known.
+        """
+        found = self.voxel_spacing or self.likely
+        if found is None:
+            raise UsageError(
+                f"{where} says nothing of voxel spacings",
+                "name the one of the tomograms, for example -i wbp@20, or convert it with --voxel-spacing ANGSTROM",
+            )
+        return found
 
     def channels(self, labels: Mapping[str, int], where: str) -> list[ProjectObject]:
         """The objects of the channels 1, 2, …. labels: another tool's, name -> channel; a name of digits means a label.

@@ -42,14 +42,16 @@ class Adopted:
     network: Tensors
 
 
-def plain(path: Path, *, numpy: bool = False) -> Any:
+def plain(path: Path, *, numpy: bool = False, mapped: bool = False) -> Any:
     """What ``torch.save`` wrote, on the CPU, if it is plain tensors, numbers and text; numpy: numpy's numbers too.
+
+    mapped: read only when used, where the file's format allows it.
 
     Raises FormatError for a damaged file and for one that holds code, none of which is run.
     """
     try:
         with torch.serialization.safe_globals(list(NUMPY) if numpy else []):
-            return torch.load(path, map_location="cpu", weights_only=True)
+            return torch.load(path, map_location="cpu", weights_only=True, mmap=mapped and zipfile.is_zipfile(path))
     except pickle.UnpicklingError as error:
         found = re.search(r"GLOBAL ([\w.]+)", str(error))
         what = f"it asks for {found[1]}" if found else "it isn't a file of plain tensors"

@@ -50,6 +50,11 @@ def check(bridged: Bridged, recipe: Recipe) -> None:
             f"{recipe.family} doesn't learn {recipe.target.kind}: nnU-Net's targets are labels",
             "-s target.kind=segmentation works with it, then popsicle instances; or another family",
         )
+    if recipe.scaling != "deviations":
+        raise UsageError(
+            f"scaling {recipe.scaling} has no effect on {recipe.family}: nnU-Net scales intensities by its own rules",
+            "take scaling out of the recipe",
+        )
     check_patch(recipe, bridged.multiple)
 
 

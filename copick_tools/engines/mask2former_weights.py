@@ -1,0 +1,134 @@
+"""Weights of Mask2Former in a folder, as transformers writes it and as they are published; nothing is fetched."""
+
+from __future__ import annotations
+
+import json
+import pickle
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from transformers import Mask2FormerConfig, Mask2FormerForUniversalSegmentation
+from transformers.utils import logging
+
+from copick_tools.errors import FormatError, NotFoundError, UsageError
+
+FILES = ("model.safetensors", "pytorch_model.bin", "model.safetensors.index.json", "pytorch_model.bin.index.json")
+FILTERS = "model.pixel_level_module.encoder.swin.embeddings.patch_embeddings.projection.weight"
+OWN = ("class_predictor.", "criterion.")  # of the objects: made anew
+SETTINGS = {  # of the family, by where a configuration holds them
+    "embed_dim": ("backbone_config", "embed_dim"),
+    "depths": ("backbone_config", "depths"),
+    "heads": ("backbone_config", "num_heads"),
+    "window": ("backbone_config", "window_size"),
+    "width": ("hidden_dim",),
+    "attention_heads": ("num_attention_heads",),
+    "encoder_layers": ("encoder_layers",),
+    "encoder_inner": ("encoder_feedforward_dim",),
+    "decoder_inner": ("dim_feedforward",),
+    "queries": ("num_queries",),
+}
+FIXED = (  # what no setting changes
+    *(("feature_size",), ("mask_feature_size",), ("pre_norm",), ("common_stride",), ("feature_strides",)),
+    *(("activation_function",), ("backbone_config", "patch_size"), ("backbone_config", "mlp_ratio")),
+    *(("backbone_config", key) for key in ("qkv_bias", "hidden_act", "use_absolute_embeddings", "layer_norm_eps")),
+)
+
+
+def require_fitting(folder: Path, own: Mask2FormerConfig) -> None:
+    """Raise NotFoundError or FormatError where a folder holds no Mask2Former, UsageError where it is of other sizes than ``own``."""
+    theirs, mine = _configuration(folder).to_dict(), own.to_dict()
+    at = {**SETTINGS, "decoder_layers": ("decoder_layers",)}
+    other = {key: _value(theirs, path) for key, path in at.items() if _value(theirs, path) != _value(mine, path)}
+    if "decoder_layers" in other:
+        other["decoder_layers"] -= 1  # transformers counts the queries before the first, too
+    if other:
+        raise UsageError(
+            f"{folder} has other sizes than the recipe: {', '.join(f'{key} {value}' for key, value in other.items())}",
+            " ".join(f"-s model.{key}={str(value).replace(' ', '')}" for key, value in other.items()),
+        )
+    for path in FIXED:
+        if _value(theirs, path) != _value(mine, path):
+            raise FormatError(
+                f"{folder} has {'.'.join(path)} {_value(theirs, path)}, not {_value(mine, path)} as all published ones",
+                "give one of facebook/mask2former-swin-*",
+            )
+
+
+def _value(document: Mapping[str, Any], path: tuple[str, ...]) -> Any:
+    found: Any = document
+    for key in path:
+        found = found[key]
+    return list(found) if isinstance(found, tuple) else found
+
+
+def _configuration(folder: Path) -> Mask2FormerConfig:
+    """What a folder says of its network. Raises NotFoundError, FormatError."""
+    path = folder / "config.json"
+    if not folder.is_dir():
+        raise NotFoundError(
+            f"no folder {folder}",
+            "model.weights is a folder, downloaded such as facebook/mask2former-swin-tiny-coco-instance",
+        )
+    if not path.is_file() or not any((folder / name).is_file() for name in FILES):
+        raise FormatError(
+            f"no config.json with model.safetensors or pytorch_model.bin in {folder}",
+            "give a folder that transformers wrote",
+        )
+    try:
+        document = json.loads(path.read_text(encoding="utf-8"))
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise FormatError(f"{path} is no JSON") from error
+    kind = document.get("model_type") if isinstance(document, dict) else None
+    if kind != "mask2former":
+        raise FormatError(
+            f"{folder} holds a model of type {kind}, not mask2former", "give one of facebook/mask2former-swin-*"
+        )
+    backbone = (document.get("backbone_config") or {}).get("model_type")
+    if backbone != "swin":
+        raise FormatError(
+            f"{folder} has a backbone of type {backbone}, not swin", "give one of facebook/mask2former-swin-*"
+        )
+    found: Mask2FormerConfig = Mask2FormerConfig.from_dict(document)
+    return found
+
+
+def stored(folder: Path, own: Mask2FormerConfig) -> dict[str, torch.Tensor]:
+    """The weights in a folder, but for what depends on the objects, for gray images: filters of three channels are added up.
+
+    own: of the network that they are for. Raises as `require_fitting`, and FormatError for damaged or missing weights.
+    """
+    require_fitting(folder, own)
+    try:
+        with _quietly():
+            model, said = Mask2FormerForUniversalSegmentation.from_pretrained(
+                folder, local_files_only=True, output_loading_info=True, dtype=torch.float32
+            )
+    except (SafetensorError, pickle.UnpicklingError, RuntimeError, OSError, EOFError, ValueError) as error:
+        raise FormatError(
+            f"the weights in {folder} can't be read: {error}", "copy them again from where they are from"
+        ) from error
+    if missing := sorted(
+        name for name in said["missing_keys"] if not name.startswith(OWN) and ".swin.layernorm." not in name
+    ):
+        raise FormatError(f"{folder} lacks {len(missing)} weights, such as {missing[0]}", "is the file whole?")
+    found = {name: value for name, value in model.state_dict().items() if not name.startswith(OWN)}
+    found[FILTERS] = found[FILTERS].sum(dim=1, keepdim=True)
+    return found
+
+
+@contextmanager
+def _quietly() -> Iterator[None]:
+    """Without transformers' own reports and progress bars."""
+    level, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(level)
+        if bars:
+            logging.enable_progress_bar()

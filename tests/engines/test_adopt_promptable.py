@@ -1,0 +1,118 @@
+"""Folders of transformers wherever a checkpoint is expected."""
+
+import json
+
+import numpy as np
+import pytest
+from engines.prompting import TINY, asked, network
+from training.cells import cells
+
+from copick_tools.data.project import open_project
+from copick_tools.data.read import read_segmentation
+from copick_tools.data.uris import segmentation_uri
+from copick_tools.engines import registry, sam2
+from copick_tools.engines.adopt.adopt import kind_of
+from copick_tools.engines.promptable import stored
+from copick_tools.training.checkpoint import read_card
+
+IMAGE = np.random.default_rng(0).normal(size=(28, 32)).astype(np.float32)
+BOX = np.array([[4, 4, 20, 20]])
+EASY = ("pred_iou=0", "stability=0", "points_per_side=3", "min_size=4")
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory):
+    return cells(tmp_path_factory.mktemp("cells"))
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory):
+    """By kind, as transformers writes them."""
+    root = tmp_path_factory.mktemp("published")
+    for kind in ("sam", "sam2", "sam2_video", "sam3_tracker_video"):
+        network(kind, seed=3).save_pretrained(root / kind)
+    return root
+
+
+def test_kinds(folders, tmp_path):
+    assert kind_of(folders / "sam") == kind_of(folders / "sam3_tracker_video") == "transformers"
+    (tmp_path / "config.json").write_text(json.dumps({"model_type": "bert"}))
+    assert kind_of(tmp_path) is None
+    (tmp_path / "config.json").write_text("[")
+    assert kind_of(tmp_path) is None
+
+
+@pytest.mark.parametrize(
+    "kind", [*("sam", "sam2_video"), *(pytest.param(k, marks=pytest.mark.slow) for k in ("sam2", "sam3_tracker_video"))]
+)
+def test_a_converted_folder_is_the_same_model(popsicle, project, folders, tmp_path, kind):
+    out = tmp_path / "best.ckpt"
+    done = popsicle.json(
+        *("models", "convert", folders / kind, "--out", out, "-c", project.config, "--object", "vesicle"),
+        *("--voxel-spacing", "10"),
+    )
+    assert (done["origin"], done["family"]) == ("transformers", "sam" if kind == "sam" else "sam2")
+    assert done["objects"] == {"vesicle": 1}
+    card = read_card(out)
+    assert (card.recipe.prompting.mode, card.recipe.target.kind) == ("amg", "instances")
+    predictor, own = registry.load(out, "cpu"), asked(kind)
+    own = type(own)(network(kind, seed=3), own.device, predictor.promptable.mixed)
+    assert (predictor.follower is not None) == kind.endswith("video")
+    found = predictor.promptable.predict(predictor.promptable.encode(IMAGE), boxes=BOX)
+    np.testing.assert_allclose(found.masks, own.predict(own.encode(IMAGE), boxes=BOX).masks, atol=1e-5)
+    assert predictor.promptable.identity == own.identity
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["sam", "sam2_video"])
+def test_segment_with_a_folder(popsicle, project, folders, kind):
+    settings = [part for setting in EASY for part in ("-s", f"prompting.amg.{setting}")]
+    output = f"mito:{kind.replace('_', '-')}/1?instance=true"
+    found = popsicle.json(
+        *("segment", folders / kind, "-c", project.config, "-i", "wbp@10.0", "-r", "B", "-o", output, *settings)
+    )
+    assert [run["status"] for run in found["runs"]] == ["done"]
+    ids = read_segmentation(open_project(project.config), "B", segmentation_uri(output)).numpy()
+    assert ids.max() == found["runs"][0]["counts"]["mito"]
+
+
+def test_which_object_is_asked(popsicle, project, folders):
+    said = popsicle(
+        *("segment", folders / "sam", "-c", project.config, "-i", "wbp@10.0", "-o", ":sam/1?instance=true"), code=2
+    ).stderr
+    assert "finds one kind of object" in said
+    assert "vesicle, mito, er" in said
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:.*token_id.*")
+def test_of_sam3_as_it_is_published_the_tracker_is_taken(tmp_path):
+    """A detector and a tracker, which share the backbone."""
+    from transformers import Sam3VideoConfig, Sam3VideoModel
+
+    tiny = TINY["sam3_tracker_video"]
+    backbone = {"model_type": "sam3_vit_model", **tiny["vision_config"]["backbone_config"]}
+    vision = {**tiny["vision_config"], "model_type": "sam3_vision_model", "backbone_config": backbone}
+    small = {"hidden_size": 128, "num_layers": 1, "num_attention_heads": 2, "intermediate_size": 64}
+    text = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 1, "num_attention_heads": 2}
+    detector = {
+        "model_type": "sam3",
+        "vision_config": vision,
+        "text_config": {**text, "model_type": "clip_text_model", "vocab_size": 100, "max_position_embeddings": 8},
+        **dict.fromkeys(("geometry_encoder_config", "detr_encoder_config", "detr_decoder_config"), small),
+        "mask_decoder_config": {"hidden_size": 128, "num_attention_heads": 2},
+    }
+    tracker = {**tiny, "model_type": "sam3_tracker_video", "vision_config": vision}
+    whole = Sam3VideoModel(Sam3VideoConfig(detector_config=detector, tracker_config=tracker))
+    whole.save_pretrained(tmp_path)
+    assert kind_of(tmp_path) == "transformers"
+    model = sam2.completed(sam2.Model(weights=str(tmp_path)))
+    assert model.config["model_type"] == "sam3_tracker_video"
+    found = stored.weights_of(tmp_path, model.full)
+    for prefix, part in (
+        ("", whole.tracker_model),
+        ("vision_encoder.neck.", whole.tracker_neck),
+        ("vision_encoder.backbone.", whole.detector_model.vision_encoder.backbone),
+    ):
+        for name, value in part.state_dict().items():
+            np.testing.assert_array_equal(found[prefix + name].numpy(), value.numpy())
