@@ -85,6 +85,7 @@ def test_plugins_of_copick_are_real_commands():
         "popsicle-train",
         "popsicle-segment",
         "popsicle-localize",
+        "popsicle-embed",
         "popsicle-pick",
         "popsicle-calibrate",
         "popsicle-evaluate",
