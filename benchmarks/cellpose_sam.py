@@ -282,6 +282,7 @@ def targets(touching: bool, other: Any) -> dict[str, float]:
     flows, theirs = flow_fields(ids[None])[1:, 0], other[name]
     inside = ids > 0
     cosine = (flows * theirs).sum(axis=0)
+    across = (flow_fields(ids[None], across=True)[1:, 0] * theirs).sum(axis=0)
     rim = inside & at_another(ids)
     given = np.concatenate([np.zeros((1, 1, *ids.shape)), theirs[:, None]])
     maps = Maps(
@@ -295,6 +296,7 @@ def targets(touching: bool, other: Any) -> dict[str, float]:
         "objects": int(ids.max()),
         "cosine": float(cosine[inside].mean()),
         "away": float(cosine[inside & ~rim].mean()),
+        "across": float(across[inside].mean()),
         "rim": float(rim.sum() / inside.sum()),
         "ours": accuracy(ids[None], made),
         "theirs": accuracy(ids[None], other[f"{name} masks"][None].astype(np.int64)),
@@ -358,11 +360,19 @@ def main() -> None:
         ),
         f"In 3D, voxels that both call object or background alike: {found['same']:.2%}.",
         common.table(
-            ["masks", "cosine of flows", "away from other objects", "ours", "Cellpose", "of each other"],
+            [
+                "masks",
+                "cosine of flows",
+                "away from other objects",
+                "by `target.across`",
+                "ours",
+                "Cellpose",
+                "of each other",
+            ],
             [
                 [
                     f"{row['objects']} {kind}",
-                    *(f"{row[k]:.4f}" for k in ("cosine", "away", "ours", "theirs", "each other")),
+                    *(f"{row[k]:.4f}" for k in ("cosine", "away", "across", "ours", "theirs", "each other")),
                 ]
                 for kind, row in kinds
             ],

@@ -82,6 +82,8 @@ BLOCKS = (
     Block("benchmarks/learned_instances.py", peers=("cellpose",)),
     Block("benchmarks/learned_instances.py --noise"),
     Block("benchmarks/prompting.py"),
+    Block("benchmarks/cellpose_sam.py", peers=("cellpose",)),
+    Block("benchmarks/microsam.py", peers=("microsam",)),
     Block("benchmarks/instance_results.py"),
     Block("benchmarks/evaluate.py"),
     Block("benchmarks/fetch.py"),

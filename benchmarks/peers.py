@@ -41,7 +41,9 @@ PEERS = {
     "stardist": Peer(("stardist==0.9.2",), "stardist.matching"),
     "elf": Peer(("python-elf==0.9.2",), "elf.evaluation"),
     "cellpose": Peer(("torch", "cellpose==4.2.1.1"), "cellpose.metrics"),
-    "microsam": Peer(("torch", str(HERE.parent), "micro-sam==1.8.14"), "bioimage_cpp"),  # and us, for both run in one process
+    "microsam": Peer(
+        ("torch", str(HERE.parent), "micro-sam==1.8.14"), "bioimage_cpp"
+    ),  # and us, for both run in one process
 }
 
 

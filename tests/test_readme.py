@@ -8,6 +8,7 @@ import click
 import pytest
 
 from copick_tools.cli.main import COMMANDS, popsicle
+from copick_tools.engines.registry import FAMILIES
 
 ROOT = Path(__file__).parents[1]
 DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -43,6 +44,12 @@ def test_commands_parse(line, tmp_path, monkeypatch):
 def test_every_command_is_named():
     text = (ROOT / "README.md").read_text(encoding="utf-8")
     assert [name for name in COMMANDS if f"popsicle {name}" not in text and f"make {name}" not in text] == []
+
+
+@pytest.mark.parametrize("document", ["README.md", "docs/families.md"])
+def test_every_family_has_a_row(document):
+    rows = re.findall(r"^\| `([\w-]+)` \|", (ROOT / document).read_text(encoding="utf-8"), re.MULTILINE)
+    assert [name for name in FAMILIES if name not in rows] == []
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)

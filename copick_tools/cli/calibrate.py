@@ -121,7 +121,6 @@ def _picks(paths: tuple[Path, ...], known: Known, overwrite: bool, as_json: bool
 
 def _instances(paths: tuple[Path, ...], known: Known, overwrite: bool, as_json: bool, given: dict[str, Any]) -> None:
     from copick_tools.workflows import calibrate_instances as workflow
-    from copick_tools.workflows.adopt import opened as adopted
     from copick_tools.workflows.calibrate_instances_plan import Calibrating, finished, plan_calibration
 
     _refuse(given, OF_PICKS, "instances are")
@@ -131,12 +130,7 @@ def _instances(paths: tuple[Path, ...], known: Known, overwrite: bool, as_json: 
             "--reference was given twice, and instances have one", "'*:user/session?instance=true' names all"
         )
     with ExitStack() as stack:
-        promptable, embeddings = given["promptable"], given["embeddings"]
-        asked = predicting.take_asked(
-            promptable,
-            embeddings,
-            lambda path: stack.enter_context(adopted((path,), None, project, source.voxel_spacing))[0],
-        )
+        asked = predicting.take_asked(stack, project, source.voxel_spacing, given)
         wanted = Calibrating(source, *truth[:1] or [None], given["settings"], asked, given["split"], given["out"])
         model = _opened(paths, given)
         plan = plan_calibration(model, paths[0], project, given["run_names"], wanted, given["device"])

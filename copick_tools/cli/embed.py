@@ -60,15 +60,13 @@ def embed(
     source = uris.tomogram_uri(tomogram)
     project = open_project(config)
     runs = splits.runs(project, split, run_names)
-    from copick_tools.workflows.adopt import opened as adopted
+    from copick_tools.workflows.adopt import opened_promptable
     from copick_tools.workflows.embed import Embedding
     from copick_tools.workflows.embed import embed as run_embed
 
     with ExitStack() as stack:
-
-        def own(path: Path) -> Path:
-            return stack.enter_context(adopted((path,), None, project, source.voxel_spacing))[0]
-
-        asked = predicting.take_asked(promptable, out, own, overwrite=overwrite)
-        task = Embedding(own(checkpoint), project, source, asked, settings)
+        own = stack.enter_context(opened_promptable(checkpoint, project, source.voxel_spacing))
+        given = {"promptable": promptable, "embeddings": out}
+        asked = predicting.take_asked(stack, project, source.voxel_spacing, given, overwrite=overwrite)
+        task = Embedding(own, project, source, asked, settings)
         walk(run_embed(task, runs, options.device_names(device)), runs, str(out), as_json)

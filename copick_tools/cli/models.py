@@ -84,7 +84,12 @@ def _checkpoint(text: str) -> Path | None:
 @click.option(
     "--radius-fraction", type=float, help="Of the balls it was trained on. [default: Octopi 0.7, else the recipe's]"
 )
-@click.option("--object", "named", metavar="NAME", help="Cellpose-SAM: what it finds. [default: the only object]")
+@click.option(
+    "--object",
+    "named",
+    metavar="NAME",
+    help="What a model of one kind of object finds (Cellpose-SAM, micro-SAM, SAM). [default: the only object]",
+)
 @options.overwrite
 @options.as_json
 def convert_model(
@@ -98,7 +103,7 @@ def convert_model(
     overwrite: bool,
     as_json: bool,
 ) -> None:
-    """Make a checkpoint of PATH: a training folder of Octopi, a results folder of nnU-Net, weights of theirs, or of Cellpose-SAM.
+    """Make a checkpoint of PATH: a model of Octopi, nnU-Net, Cellpose-SAM, micro-SAM or SAM; docs/checkpoints.md says which files.
 
     \b
     popsicle models convert results/ --task phantom --out best.ckpt

@@ -11,6 +11,9 @@ import click
 from copick_tools.errors import NotFoundError, UsageError
 
 if TYPE_CHECKING:
+    from contextlib import ExitStack
+
+    from copick_tools.data.project import Project
     from copick_tools.workflows.predict import Options
     from copick_tools.workflows.prompting import Asked
     from copick_tools.workflows.where import Where
@@ -124,7 +127,7 @@ sampling = _together(sample, sample_margin)
 
 
 task = click.option(
-    "--task", metavar="TASK", help="Whose objects a model of Octopi or nnU-Net knows. [default: the project's objects]"
+    "--task", metavar="TASK", help="Whose objects a model of another tool knows. [default: the project's objects]"
 )
 
 
@@ -161,14 +164,19 @@ def take_options(given: dict[str, Any], plain: bool = False) -> Options:
 
 
 def take_asked(
-    promptable: str | None, embeddings: Path | None, adopted: Callable[[Path], Path], *, overwrite: bool = False
+    stack: ExitStack, project: Project, voxel_spacing: float | None, given: dict[str, Any], *, overwrite: bool = False
 ) -> Asked:
-    """What answers prompts. adopted: a checkpoint of ours for a model of another tool. overwrite: embeddings that don't fit."""
+    """What answers prompts. stack: for as long as it is open, a model of another tool is converted. overwrite: embeddings that
+    don't fit.
+    """
+    from copick_tools.workflows.adopt import opened_promptable
     from copick_tools.workflows.prompting import ORACLE, Asked
 
-    if promptable is None or promptable.startswith(ORACLE):
-        return Asked(promptable, embeddings, overwrite)
-    return Asked(adopted(Path(promptable)), embeddings, overwrite)
+    name, embeddings = given["promptable"], given["embeddings"]
+    if name is None or name.startswith(ORACLE):
+        return Asked(name, embeddings, overwrite)
+    found = stack.enter_context(opened_promptable(Path(name), project, voxel_spacing))
+    return Asked(found, embeddings, overwrite)
 
 
 def take_where(given: dict[str, Any]) -> Where:

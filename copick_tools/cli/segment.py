@@ -60,8 +60,6 @@ def segment(
     tomogram: str,
     segmentation: str,
     threshold: float | None,
-    promptable: str | None,
-    embeddings: Path | None,
     settings: tuple[str, ...],
     learned: str | None,
     run_names: tuple[str, ...],
@@ -97,11 +95,9 @@ def segment(
     chosen = replace(predicting.take_options({**given, "threshold": threshold}), thresholds=NONE)
     one = target.name if target.kind in ("instance", "binary") and target.name != "*" else None
     with ExitStack() as stack:
-        known = project, source.voxel_spacing, one
-        checkpoint, *others = stack.enter_context(adopted(checkpoints, given["task"], *known))
-        asked = predicting.take_asked(
-            promptable, embeddings, lambda path: stack.enter_context(adopted((path,), None, *known))[0]
-        )
+        found = adopted(checkpoints, given["task"], project, source.voxel_spacing, one)
+        checkpoint, *others = stack.enter_context(found)
+        asked = predicting.take_asked(stack, project, source.voxel_spacing, given)
         chosen = replace(chosen, others=tuple(others), instances=settings, instance_thresholds=learned)
         task = Segmenting(checkpoint, project, source, target, chosen, overwrite, predicting.take_where(given), asked)
         task.check()

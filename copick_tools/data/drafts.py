@@ -33,8 +33,8 @@ class Draft:
 
     @classmethod
     def of(cls, project: Project, run: str, output: SegmentationUri) -> Draft:
-        """That of a segmentation which isn't written yet."""
-        return cls(project.sidecar / FOLDER / run / f"{output.name}-{output.user}-{output.session}")
+        """That of a segmentation which isn't written yet. Users and sessions have no underscore: no two share a folder."""
+        return cls(project.sidecar / FOLDER / run / f"{output.name}_{output.user}_{output.session}")
 
     @property
     def states(self) -> list[Path]:

@@ -47,25 +47,33 @@ class Embeddings:
             raise FormatError(f"{self.path} is damaged: {error}", "remove it, it will be made again") from error
 
     def put(self, z: int, tile: int, embedding: Mapping[str, np.ndarray]) -> None:
-        """Keep an embedding, whole or not at all. Raises PopsicleError where the disk is full."""
+        """Keep an embedding, whole or not at all, in the precision of those that are there.
+
+        Raises PopsicleError where the disk is full, FormatError where the store holds arrays of other shapes.
+        """
         try:
             for name, values in embedding.items():
-                values = np.asarray(values)
-                array = self.group.require_dataset(
-                    name,
-                    shape=(*self.done.shape, *values.shape),
-                    chunks=(1, 1, *values.shape),
-                    dtype=values.dtype,
-                    filters=[CRC32()],
-                    exact=True,
-                )
-                array[z, tile] = values
+                self._array(name, np.asarray(values))[z, tile] = values
             if self.group.attrs.get(PARTS) != list(embedding):
                 self.group.attrs[PARTS] = list(embedding)
             self.group[DONE][z, tile] = True
         except OSError as error:
             raise PopsicleError(f"can't write {self.path}: {error}", "is the disk full?") from error
         self.done[z, tile] = True
+
+    def _array(self, name: str, values: np.ndarray) -> zarr.Array:
+        """Where parts like this one are kept; of another precision, perhaps."""
+        kind = self.group[name].dtype if name in self.group else values.dtype
+        try:
+            return self.group.require_dataset(
+                name,
+                shape=(*self.done.shape, *values.shape),
+                chunks=(1, 1, *values.shape),
+                dtype=kind if kind.kind == values.dtype.kind == "f" else values.dtype,
+                filters=[CRC32()],
+            )
+        except TypeError as error:
+            raise FormatError(f"{self.path} is damaged: {error}", "popsicle embed --overwrite makes it anew") from error
 
 
 def open_embeddings(path: Path, signature: Signature, shape: tuple[int, int], *, overwrite: bool = False) -> Embeddings:

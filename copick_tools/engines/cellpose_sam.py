@@ -22,6 +22,7 @@ from copick_tools.engines.family import Settings
 from copick_tools.engines.registry import settings
 from copick_tools.engines.vit import stored
 from copick_tools.errors import UsageError
+from copick_tools.inference.geometry import geometry_of
 from copick_tools.inference.tiler import Predictor
 from copick_tools.recipes.decoding import check_views
 from copick_tools.recipes.recipe import Recipe
@@ -59,7 +60,9 @@ class Model(Settings):
         0.4, ge=0, lt=1, description="how often the last block is left out in training; the first never"
     )
     frozen: tuple[Literal["encoder"], ...] = Field((), description="parts that don't learn")
-    lora: int = Field(0, ge=0, description="rank of low-rank adapters, which learn instead of the encoder; 0: none")
+    lora: int | None = Field(
+        None, ge=1, description="rank of low-rank adapters, which learn instead of the encoder; null: none"
+    )
 
     @model_validator(mode="after")
     def _fits(self) -> Model:
@@ -153,8 +156,9 @@ def start(recipe: Recipe, outputs: int) -> torch.nn.Module:
     if found is not None:
         network.encoder.load_state_dict(stored.fitted(found, model.patch_size, model.image))
         if found.readout is not None:
-            flows = recipe.target.kind == "flows"
-            for part, value in read_out(found.readout, outputs - 2 * flows, flows).items():
+            geometry = geometry_of(recipe)
+            classes, flows = (outputs, False) if geometry is None else (outputs - geometry.channels, geometry.vectors)
+            for part, value in read_out(found.readout, classes, flows).items():
                 getattr(network.readout, part).data[: len(value)] = value
     return _adapted(network, model)
 

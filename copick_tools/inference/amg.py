@@ -43,7 +43,7 @@ def in_volume(encoded: Encoded, how: Amg, inside: Within, follower: Follower | N
         covered.reshape(-1)[found[-1].voxels] = True
     cuts = joined(encoded.shape, found)
     cuts = cuts.take(cuts.sizes >= max(1, how.min_size))
-    return painted(cuts, suppressed(cuts, cuts.iou, how.box_nms))
+    return painted(cuts, suppressed(cuts, cuts.iou, how.box_nms), encoded.prompting.covered)
 
 
 def halving(length: int) -> list[list[int]]:
@@ -105,14 +105,12 @@ def _whole(cuts: Cuts, tile: Tile) -> Mask:
 def _tidy(cuts: Cuts, least: int) -> Cuts:
     """Without islands and holes of fewer pixels."""
     kept = []
-    for row, box in enumerate(cuts.boxes()[:, :, 1:]):
-        mask = np.zeros(box[1] - box[0], bool)
-        y, x = np.divmod(cuts.of_row(row), cuts.shape[2])
-        mask[y - box[0, 0], x - box[0, 1]] = True
+    for row in range(len(cuts)):
+        mask, corner = cuts.in_box(row)
         mask = _large(mask, least)
         holes = ndimage.binary_fill_holes(mask) & ~mask
         mask |= holes & ~_large(holes, least)
-        one = Cuts.of(mask[None], cuts.shape, 0, (int(box[0, 0]), int(box[0, 1])))
+        one = Cuts.of(mask[None], cuts.shape, 0, (int(corner[0]), int(corner[1])))
         kept.append(replace(one, iou=cuts.iou[row : row + 1], stability=cuts.stability[row : row + 1]))
     return joined(cuts.shape, kept)
 

@@ -24,7 +24,7 @@ def in_slice(encoded: Encoded, z: int, places: Integers, how: Apg) -> Integers:
 
 def in_volume(encoded: Encoded, places: Integers, how: Apg, follower: Follower | None = None) -> Integers:
     """zyx ids, from a point on each object. places: (N, 3) z, y, x. follower: a model's memory, None: by prompts."""
-    return kept(masks_in_volume(encoded, places, how, follower), how)
+    return kept(masks_in_volume(encoded, places, how, follower), how, encoded.prompting.covered)
 
 
 def masks_in_slice(encoded: Encoded, z: int, places: Integers, how: Apg) -> Cuts:
@@ -41,10 +41,10 @@ def masks_in_volume(encoded: Encoded, places: Integers, how: Apg, follower: Foll
     return grown(encoded, seeds, how.stability_offset, follower)
 
 
-def kept(cuts: Cuts, how: Apg) -> Integers:
-    """Ids of the masks that are large enough, the best of overlapping ones."""
+def kept(cuts: Cuts, how: Apg, covered: float = 1.0) -> Integers:
+    """Ids of the masks that are large enough, the best of overlapping ones. covered: see `cuts.painted`."""
     cuts = cuts.take(cuts.sizes > how.min_size)
-    return painted(cuts, suppressed(cuts, ranking(cuts, how), how.nms))
+    return painted(cuts, suppressed(cuts, ranking(cuts, how), how.nms), covered)
 
 
 def ranking(cuts: Cuts, how: Apg) -> Floats:

@@ -1,7 +1,8 @@
 """From masks in single slices to masks of a volume: objects are followed up and down until they end.
 
 By prompts made of the last mask (Archit et al., Nature Methods 2025), or by a model that remembers slices as frames of a video
-(SAM2; Ravi et al. 2024). Each slice is read once on the way up and once on the way down, whatever the number of objects.
+(SAM2; Ravi et al. 2024). By prompts each slice is read once on the way up and once on the way down, whatever the number of objects;
+a memory reads it for each slice above or below in which objects begin that reach it.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import numpy as np
 from copick_tools.inference.encoded import Encoded
 from copick_tools.inference.projection import Projection
 from copick_tools.inference.promptable import Follower
+from copick_tools.recipes.prompting import Prompting
 from copick_tools.types import Integers, Mask
 from copick_tools.volumes.blocks import bounds
 from copick_tools.volumes.cuts import Cuts, joined
@@ -50,16 +52,75 @@ def grown(encoded: Encoded, seeds: Seeds, offset: float, follower: Follower | No
 def _by_prompts(
     encoded: Encoded, known: Mapping[int, tuple[Integers, Cuts]], offset: float, step: int
 ) -> Iterator[Part]:
-    projection = Projection(encoded.prompting.projected)
-    rows, last = np.empty(0, np.int64), Cuts.none(encoded.plane)
+    projection, stop = Projection(encoded.prompting.projected), encoded.prompting.stop
+    on = _Following.none(encoded)
     for z in range(encoded.shape[0])[::step]:
-        if len(rows):
-            found = encoded.asked(z, projection.ask(last), offset=offset)
-            going = np.flatnonzero(goes_on(last, found, encoded.prompting.stop))
-            rows, last = rows[going], found.take(going)
-            yield z, rows, last
+        if len(on.rows):
+            found = encoded.asked(z, projection.ask(on.last), offset=offset)
+            fits = on.fits(found, stop)
+            yield from on.bridges(found, fits, z, step)
+            yield z, on.rows[fits], found.take(fits)
+            on = on.after(found, fits)
         if z in known:
-            rows, last = np.r_[rows, known[z][0]], joined(encoded.plane, [last, known[z][1]])
+            on = on.joined(*known[z])
+
+
+@dataclass(frozen=True)
+class _Following:
+    """Objects on their way. rows: their numbers. last: the mask of each that fitted last, (1, y, x). before: what the slice before
+    was said to show. slips: slices since the last that fitted. largest: pixels of the largest mask until now.
+
+    A mask that doesn't fit may be a slip of the model: the next slice is asked with the mask before it, and decides. Not so
+    where that mask is small already, for there an object ends, nor where the next slice goes on with what didn't fit, for
+    that is another object.
+    """
+
+    rows: Integers
+    last: Cuts
+    before: Cuts
+    slips: Integers
+    largest: Integers
+    prompting: Prompting
+
+    @classmethod
+    def none(cls, encoded: Encoded) -> _Following:
+        empty = np.empty(0, np.int64)
+        nothing = Cuts.none(encoded.plane)
+        return cls(empty, nothing, nothing, empty, empty, encoded.prompting)
+
+    def fits(self, found: Cuts, stop: float) -> Mask:
+        """(N,) which objects go on in the next slice."""
+        good = goes_on(self.last, found, stop)
+        late = np.flatnonzero(good & (self.slips > 0))
+        good[late] = ~goes_on(self.before.take(late), found.take(late), stop)
+        return good
+
+    def joined(self, rows: Integers, cuts: Cuts) -> _Following:
+        """With objects that begin here."""
+        return replace(
+            self,
+            rows=np.r_[self.rows, rows],
+            last=joined(cuts.shape, [self.last, cuts]),
+            before=joined(cuts.shape, [self.before, cuts]),
+            slips=np.r_[self.slips, np.zeros_like(rows)],
+            largest=np.r_[self.largest, cuts.sizes],
+        )
+
+    def bridges(self, found: Cuts, fits: Mask, z: int, step: int) -> Iterator[Part]:
+        """What lies in the slices that were slips, of objects that fit again in slice ``z``."""
+        for back in range(1, int(self.slips[fits].max(initial=0)) + 1):
+            late = np.flatnonzero(fits & (self.slips >= back))
+            yield z - step * back, self.rows[late], common(self.last.take(late), found.take(late))
+
+    def after(self, found: Cuts, fits: Mask) -> _Following:
+        """Objects that fit go on, and so do those that may have slipped."""
+        large = self.last.sizes > self.prompting.waist * self.largest
+        order = np.r_[np.flatnonzero(fits), np.flatnonzero(~fits & large & (self.slips < self.prompting.patience))]
+        count = int(fits.sum())
+        last = joined(found.shape, [found.take(order[:count]), self.last.take(order[count:])])
+        slips = np.r_[np.zeros(count, np.int64), self.slips[order[count:]] + 1]
+        largest = np.maximum(self.largest[order], last.sizes)
+        return replace(self, rows=self.rows[order], last=last, before=found.take(order), slips=slips, largest=largest)
 
 
 def _by_memory(
@@ -81,6 +142,13 @@ def _by_memory(
                 break
             yield there, rows[alive], found.take(alive)
             last = found
+
+
+def common(one: Cuts, other: Cuts) -> Cuts:
+    """What the masks of N objects in two slices have in common; what the model says is of the second."""
+    parts = [np.intersect1d(one.of_row(row), other.of_row(row), assume_unique=True) for row in range(len(one))]
+    ends = np.r_[0, np.cumsum([len(part) for part in parts])].astype(np.int64)
+    return replace(other, voxels=np.concatenate([np.empty(0, np.int64), *parts]), ends=ends)
 
 
 def goes_on(before: Cuts, after: Cuts, stop: float) -> Mask:

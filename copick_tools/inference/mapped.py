@@ -11,6 +11,7 @@ import numpy as np
 from copick_tools.inference.ahead import ahead
 from copick_tools.inference.extract import MakeSample, Shape, on_models_grid, said_where
 from copick_tools.inference.tiler import Tiled
+from copick_tools.volumes.components import zyx
 from copick_tools.volumes.decoding import Decoding, Instances, Maps, decode
 from copick_tools.volumes.normalize import Volume
 
@@ -71,15 +72,20 @@ def predict_maps(
     z, y, x = volume.shape
     with said_where(where):
         inside = sample((z, y, x), voxel_spacing, origin) if sample else None
-        maps = blank(predictor, (z, y, x))
-        for z0, foreground, labels, geometry in ahead(predictor.maps(volume, inside)):
-            part = slice(z0, z0 + len(labels))
-            maps.foreground[part], maps.labels[part] = foreground, labels
-            maps.geometry[-len(geometry) :, part] = geometry  # slices know no flow along z
-    return Mapped(maps, voxel_spacing)
+        return Mapped(maps_of(predictor, volume, inside), voxel_spacing)
 
 
-def blank(predictor: Tiled, shape: Shape) -> Maps:
+def maps_of(predictor: Tiled, volume: Volume, sample: Sample | None = None) -> Maps:
+    """What a predictor with a geometry says of a zyx volume, which is on its grid."""
+    maps = _blank(predictor, zyx(volume))
+    for z0, foreground, labels, geometry in ahead(predictor.maps(volume, sample)):
+        part = slice(z0, z0 + len(labels))
+        maps.foreground[part], maps.labels[part] = foreground, labels
+        maps.geometry[-len(geometry) :, part] = geometry  # slices know no flow along z
+    return maps
+
+
+def _blank(predictor: Tiled, shape: Shape) -> Maps:
     """Maps of a zyx shape, to be filled."""
     assert predictor.geometry is not None
     kind = predictor.geometry.kind

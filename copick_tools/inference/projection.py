@@ -12,7 +12,7 @@ from copick_tools.inference.encoded import Ask
 from copick_tools.inference.promptable import OBJECT
 from copick_tools.types import Integers
 from copick_tools.volumes.cuts import Cuts
-from copick_tools.volumes.prompts import deepest
+from copick_tools.volumes.prompts import innermost
 
 Kind = Literal["box", "mask", "points"]
 
@@ -38,11 +38,7 @@ class Projection:
 def _middles(cuts: Cuts) -> Integers:
     """(N, 2) y, x of each mask's deepest pixel."""
     found = []
-    for row, (low, high) in enumerate(cuts.boxes()[:, :, 1:]):
-        mask = np.zeros(high - low, bool)
-        y, x = np.divmod(cuts.of_row(row), cuts.shape[2])
-        mask[y - low[0], x - low[1]] = True
-        places = deepest(mask)
-        depth = [min(place.min(), (high - low - 1 - place).min()) for place in places]
-        found.append(places[int(np.argmax(depth))] + low)
+    for row in range(len(cuts)):
+        mask, corner = cuts.in_box(row)
+        found.append(innermost(mask) + corner)
     return np.array(found, np.int64).reshape(-1, 2)

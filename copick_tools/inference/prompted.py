@@ -10,17 +10,16 @@ import numpy as np
 
 from copick_tools.errors import UsageError
 from copick_tools.inference import amg, apg
-from copick_tools.inference.ahead import ahead
 from copick_tools.inference.encoded import Encoded, Store
 from copick_tools.inference.grid import Inside
-from copick_tools.inference.mapped import blank
+from copick_tools.inference.mapped import maps_of
 from copick_tools.inference.promptable import Follower, Promptable
 from copick_tools.recipes.prompting import Prompting
 from copick_tools.recipes.recipe import Instances as Made
 from copick_tools.types import Integers, Mask
 from copick_tools.volumes.components import zyx
 from copick_tools.volumes.cuts import Cuts
-from copick_tools.volumes.decoding import FULL, Decoding, Instances, Maps, gathered, is_network, slice_of
+from copick_tools.volumes.decoding import FULL, Decoding, Instances, Maps, gathered, is_network, slice_of, voted
 from copick_tools.volumes.normalize import Scaling, Volume, scale_of
 from copick_tools.volumes.prompts import component_prompts, maxima_prompts
 from copick_tools.volumes.sample import Sample
@@ -75,38 +74,40 @@ class Prompted:
         return found
 
     def instances(self, volume: Volume, how: Decoding, sample: Sample | None = None) -> Instances:
-        """See `mapped.Masked`. Memory: that of the maps, and 8 bytes for each voxel of each mask.
+        """See `mapped.Masked`. Memory: that of the maps, and for each voxel of each mask 8 bytes, and some 30 more
+        while the best are chosen.
 
         Raises UsageError as `check`.
         """
         check(self.network, self.prompting, self.follower)
         encoded, maps = self.encoded(volume), self.maps(volume, sample)
+        inside = Inside(sample, zyx(volume)) if sample is not None else None
         if self.prompting.mode == "amg":
-            inside = Inside(sample, zyx(volume)) if sample is not None else None
-            return self.labeled(self._by_grid(encoded, inside, how), maps, how)
-        assert maps is not None  # else it was refused
-        return self.labeled(self.chosen(self.masks(encoded, maps, how)), maps, how)
+            found = self._by_grid(encoded, inside)
+        else:
+            assert maps is not None  # else it was refused
+            found = self.chosen(self.masks(encoded, maps, how))
+        if inside is not None:  # a mask may leave the sample
+            for z, plane in enumerate(found):
+                plane[~inside.mask(z, z + 1)[0]] = 0
+        return self.labeled(found, maps, how)
 
     def labeled(self, found: Integers, maps: Maps | None, how: Decoding) -> Instances:
         """Instances of masks (zyx ids): what the network says of their labels, and what is never cut, is its own."""
         if maps is None:
             labels = (found > 0).astype(np.uint8) * np.uint8(self.label or 0)
             return gathered(found, labels, np.zeros(found.shape, np.uint8), how)
-        network = is_network(maps, how)
-        return gathered(np.where(network, 0, found), maps.labels, np.where(network, maps.labels, 0), how)
+        network, labels = is_network(maps, how), maps.labels
+        own = np.where(network, 0, found)
+        if self.prompting.mode == "apg":  # however little of what the model shows its network saw
+            labels = voted(own, labels, background=False).astype(labels.dtype)[own]
+        return gathered(own, labels, np.where(network, maps.labels, 0), how)
 
     def maps(self, volume: Volume, sample: Sample | None = None) -> Maps | None:
         """What the network says of a zyx volume; None where it says nothing."""
-        if not self.mapping:
-            return None
-        maps = blank(self.network, zyx(volume))
-        for z0, foreground, labels, geometry in ahead(self.network.maps(volume, sample)):
-            part = slice(z0, z0 + len(labels))
-            maps.foreground[part], maps.labels[part] = foreground, labels
-            maps.geometry[-len(geometry) :, part] = geometry
-        return maps
+        return maps_of(self.network, volume, sample) if self.mapping else None
 
-    def _by_grid(self, encoded: Encoded, inside: Inside | None, how: Decoding) -> Integers:
+    def _by_grid(self, encoded: Encoded, inside: Inside | None) -> Integers:
         wanted = self.prompting.amg
 
         def within(z: int) -> Mask | None:
@@ -131,7 +132,7 @@ class Prompted:
     def chosen(self, masks: list[Cuts]) -> Integers:
         """zyx ids: the best of overlapping ones of `masks`."""
         if self.prompting.space == "volume":
-            return apg.kept(masks[0], self.prompting.apg)
+            return apg.kept(masks[0], self.prompting.apg, self.prompting.covered)
         return stitched(np.stack([apg.kept(cuts, self.prompting.apg)[0] for cuts in masks]), self.stitch)
 
     def _places(self, maps: Maps, how: Decoding) -> Integers:

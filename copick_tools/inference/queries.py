@@ -29,7 +29,7 @@ from copick_tools.volumes.components import zyx
 from copick_tools.volumes.cuts import Cuts, painted, suppressed
 from copick_tools.volumes.decoding import Decoding, Instances, gathered
 from copick_tools.volumes.normalize import Volume, normalize, scale_of
-from copick_tools.volumes.stitching import overlaps, stitched_by_label
+from copick_tools.volumes.stitching import overlaps, stitched
 
 if TYPE_CHECKING:
     from copick_tools.volumes.sample import Sample
@@ -60,7 +60,7 @@ class Queried(Tiled):
     """As `Tiled`, for a network of slices that has ``queries(images)`` beside its logits: (B, 1, y, x) to classes (B, Q, C), their
     probabilities, which leave some to there being nothing, and logits of masks (B, Q, h, w), of a part of the resolution.
 
-    Windows overlap by ``overlap``. Memory: 10 bytes a voxel of the volume, beside `decoding.gathered`.
+    Windows overlap by ``overlap``. Memory: 11 bytes a voxel of the volume, beside `decoding.gathered`.
     """
 
     @torch.inference_mode()
@@ -79,7 +79,7 @@ class Queried(Tiled):
         network = np.isin(labels, how.networks)
         ids[network] = 0
         solid = np.where(network, np.uint8(0), labels)
-        ids = stitched_by_label(ids, solid, STITCH if how.stitch is None else how.stitch)
+        ids = stitched(ids, STITCH if how.stitch is None else how.stitch, solid)
         return gathered(ids, labels, labels - solid, how)
 
     def _shown(self, volume: Volume, least: float, sample: Sample | None) -> Iterator[tuple[int, Shown]]:

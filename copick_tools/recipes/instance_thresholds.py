@@ -73,7 +73,7 @@ def typed(setting: Setting) -> tuple[str, ...]:
     return tuple(f"{key}={'null' if value is None else repr(value)}" for key, value in setting.items())
 
 
-def mode_of(prompting: Prompting, promptable: str | None) -> Literal["amg", "apg"] | None:
+def mode_of(prompting: Prompting, promptable: object) -> Literal["amg", "apg"] | None:
     """How prompts make instances; a model that is given to answer them is asked where maps say. None: not by prompts."""
     return "apg" if prompting.mode is None and promptable is not None else prompting.mode
 

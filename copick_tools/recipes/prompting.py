@@ -66,6 +66,15 @@ class Prompting(Strict):
         description="volume, projection: an object ends where its mask is below this share of its largest one, if it grows "
         "again by as much; 0: never",
     )
+    patience: int = Field(
+        1,
+        ge=0,
+        description="projection: slices in a row whose mask may not fit, before the object ends where it last did",
+    )
+    covered: Fraction = Field(
+        0.5,
+        description="volume: a mask goes if better ones have a larger share of its voxels, for it is one of theirs again",
+    )
     tile: int | None = Field(
         None, ge=16, description="pixels of a side that are encoded together; null: the whole slice"
     )

@@ -11,13 +11,12 @@ from markupsafe import Markup
 
 from copick_tools.recipes.learning_curve_results import LearningCurveResult, LearningPoint
 from copick_tools.recipes.results import Interval
-from copick_tools.reports.svg import Plot, around
+from copick_tools.reports.svg import COLORS, Plot, around
 from copick_tools.reports.tables import Cell, Table, interval, number
 from copick_tools.reports.words import duration, plural
 
 WIDTH, HEIGHT = 680, 300
 APART = 0.05  # between two marks of the axis, of its length
-COLORS = 8
 
 Spot = tuple[int, float, Interval | None, Sequence[float]]  # objects, score, band, single scores
 Curves = Mapping[str, Sequence[Spot]]

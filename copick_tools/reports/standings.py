@@ -22,12 +22,11 @@ from copick_tools.recipes.results import PointsResult
 from copick_tools.recipes.study_results import BenchResult
 from copick_tools.reports import words
 from copick_tools.reports.charts import short
-from copick_tools.reports.svg import Plot, around
+from copick_tools.reports.svg import COLORS, Plot, around
 from copick_tools.reports.tables import Cell, Table, number
 from copick_tools.types import Floats
 
 LINE = 13  # pixels of a method in the chart
-COLORS = 8
 
 
 @dataclass(frozen=True)
@@ -49,7 +48,7 @@ class DataSet:
         runs = words.plural(len(self.runs), "run") if isinstance(self.runs, tuple) else ""
         named = [self.task or folder or "no task", self.split or runs, folder if self.task else "", self.metric]
         several = ", ".join(self.runs) if isinstance(self.runs, tuple) else words.plural(self.runs or 0, "run")
-        return [*named, reference, ", ".join(self.objects), several]
+        return [*named, reference, ", ".join(self.objects), several, config]
 
 
 @dataclass(frozen=True)
@@ -269,7 +268,7 @@ def _named(entries: Sequence[Entry]) -> list[str]:
 def _labels(data: Sequence[DataSet]) -> list[str]:
     """Names that tell the data sets apart: task and split, and as many parts as it takes."""
     labels = [", ".join(part for part in found.parts[:2] if part) for found in data]
-    for place in range(2, 7):
+    for place in range(2, max((len(found.parts) for found in data), default=2)):
         twice = {label for label, count in Counter(labels).items() if count > 1}
         labels = [
             f"{label}, {found.parts[place]}" if label in twice and found.parts[place] else label

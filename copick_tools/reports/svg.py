@@ -10,6 +10,7 @@ from markupsafe import Markup, escape
 
 Range = tuple[float, float]
 Xy = tuple[float, float]
+COLORS = 8  # that curves and methods are told apart by, as style.css has them
 
 
 def ticks(low: float, high: float, about: int = 5) -> list[float]:

@@ -11,6 +11,7 @@ from scipy import sparse
 from copick_tools.types import Floats, Integers, Mask
 
 Shape = tuple[int, int, int]
+TOGETHER = 1 << 20  # voxels of a volume in which masks are compared at a time
 
 
 @dataclass(frozen=True)
@@ -74,6 +75,14 @@ class Cuts:
         ends = np.r_[0, np.cumsum(sizes)].astype(np.int64)
         return Cuts(self.shape, voxels, ends, self.iou[rows], self.stability[rows])
 
+    def in_box(self, row: int) -> tuple[Mask, Integers]:
+        """A mask of a slice that isn't empty, (y, x) in its own box, and y, x of the box's first pixel."""
+        y, x = np.divmod(self.of_row(row) % (self.shape[1] * self.shape[2]), self.shape[2])
+        corner = np.array([y.min(), x.min()])
+        mask = np.zeros((y.max() + 1 - corner[0], x.max() + 1 - corner[1]), bool)
+        mask[y - corner[0], x - corner[1]] = True
+        return mask, corner
+
     def boxes(self) -> Integers:
         """(N, 2, 3) first voxel along z, y, x, and one past the last; zeros for an empty mask."""
         found = np.zeros((len(self), 2, 3), np.int64)
@@ -102,17 +111,18 @@ def suppressed(cuts: Cuts, scores: Floats, threshold: float) -> Integers:
     scores: (N,); of equal ones the earlier counts as better. Empty masks are dropped.
     """
     order = np.argsort(-np.asarray(scores, float), kind="stable")
-    order = order[cuts.sizes[order] > 0]
-    shared = _shared(cuts.take(order))
-    sizes = cuts.sizes[order].astype(float)
-    alive = np.ones(len(order), bool)
-    for row in range(len(order)):
+    shared, sizes = _shared(cuts), cuts.sizes
+    order = order[sizes[order] > 0]
+    rank = np.empty(len(cuts), np.int64)
+    rank[order] = np.arange(len(order))
+    alive = np.ones(len(cuts), bool)
+    for row in order.tolist():
         if alive[row]:
             part = slice(shared.indptr[row], shared.indptr[row + 1])
             others, common = shared.indices[part], shared.data[part]
             union = sizes[row] + sizes[others] - common
-            alive[others[(common / union > threshold) & (others > row)]] = False
-    return order[alive]
+            alive[others[(common / union > threshold) & (rank[others] > rank[row])]] = False
+    return order[alive[order]]
 
 
 def suppressed_by_box(cuts: Cuts, scores: Floats, threshold: float) -> Integers:
@@ -136,15 +146,28 @@ def suppressed_by_box(cuts: Cuts, scores: Floats, threshold: float) -> Integers:
 
 
 def _shared(cuts: Cuts) -> sparse.csr_array:
-    """(N, N) voxels that pairs of masks share, for pairs that share any."""
-    voxels, columns = np.unique(cuts.voxels, return_inverse=True)
-    table = sparse.csr_array((np.ones(len(columns)), columns, cuts.ends), shape=(len(cuts), len(voxels)))
-    return (table @ table.T).tocsr()
+    """(N, N) voxels that pairs of masks share, for pairs that share any. Memory: some 7 bytes a voxel of a mask."""
+    rows = np.repeat(np.arange(len(cuts), dtype=np.int32), cuts.sizes)
+    found = sparse.csr_array((len(cuts), len(cuts)), dtype=np.int64)
+    for start in range(0, int(np.prod(cuts.shape)), TOGETHER):
+        there = np.flatnonzero((cuts.voxels >= start) & (cuts.voxels < start + TOGETHER))
+        if len(there):
+            columns = (cuts.voxels[there] - start).astype(np.int32)
+            ones = np.ones(len(there), np.int64)
+            table = sparse.coo_array((ones, (rows[there], columns)), shape=(len(cuts), TOGETHER)).tocsr()
+            found = found + table @ table.T
+    return found.tocsr()
 
 
-def painted(cuts: Cuts, rows: Integers) -> Integers:
-    """zyx uint32 ids: row ``rows[i]`` is id i + 1. Voxels of several masks go to the first of them."""
+def painted(cuts: Cuts, rows: Integers, covered: float = 1.0) -> Integers:
+    """zyx uint32 ids: row ``rows[i]`` is id i + 1. Voxels of several masks go to the first of them.
+
+    covered: masks of which those before have a larger share are left out: what shows of them would be their rims.
+    """
     ids = np.zeros(int(np.prod(cuts.shape)), np.uint32)
-    for number in range(len(rows), 0, -1):
-        ids[cuts.of_row(int(rows[number - 1]))] = number
+    for number, row in enumerate(rows.tolist(), start=1):
+        own = cuts.of_row(row)
+        free = own[ids[own] == 0]
+        if len(free) >= (1 - covered) * len(own):
+            ids[free] = number
     return ids.reshape(cuts.shape)

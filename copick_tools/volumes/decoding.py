@@ -112,7 +112,7 @@ def gathered(ids: Integers, labels: Integers, networks: Integers, how: Decoding)
     that is 0. networks: zyx labels of the networks, 0 elsewhere; where an instance lies, too, it has the voxel.
     """
     ids = _in_one_piece(ids)
-    objects = _voted(ids, labels)
+    objects = voted(ids, labels)
     uncut = _uncut(networks, how)
     _fill_and_limit(ids, objects, _within(how, ids.size), _larger(uncut.ids, SCRAP))
     np.copyto(ids, uncut.ids + ID(len(objects) - 1), where=(ids == 0) & (uncut.ids > 0))
@@ -253,8 +253,11 @@ def _filled(mask: Mask, planar: bool) -> Mask:
     return np.asarray(ndimage.binary_fill_holes(mask))
 
 
-def _voted(ids: Integers, labels: Integers) -> Integers:
-    """(N + 1,) the label that most voxels of each id have, the lowest of several; 0 also for ids that don't occur."""
+def voted(ids: Integers, labels: Integers, *, background: bool = True) -> Integers:
+    """(N + 1,) the label that most voxels of each id have, the lowest of several; 0 also for ids that don't occur.
+
+    background: whether label 0 counts.
+    """
     known = np.flatnonzero(sum(np.bincount(plane.reshape(-1), minlength=256) for plane in labels))
     row = np.zeros(256, np.int64)
     row[known] = np.arange(len(known))
@@ -264,6 +267,7 @@ def _voted(ids: Integers, labels: Integers) -> Integers:
         found, count = np.unique(ballots, return_counts=True)
         votes[found] += count
     table = votes.reshape(-1, len(known))
+    table[:, (known == 0) & (not background)] = 0
     objects = known[table.argmax(axis=1)]
     objects[0] = 0
     return np.where(table.sum(axis=1) > 0, objects, 0)

@@ -65,6 +65,16 @@ def deepest(seeds: Mask, *, corners: bool = True) -> Integers:
     return np.array(found, np.int64)
 
 
+def innermost(mask: Mask) -> Integers:
+    """(2 or 3,) the voxel of a mask that isn't empty which is farthest from where it ends.
+
+    >>> innermost(np.array([[1, 0, 0, 0, 0], [0, 0, 1, 1, 1], [0, 0, 1, 1, 1], [0, 0, 1, 1, 1]], bool)).tolist()
+    [2, 3]
+    """
+    depth = edt.edt(mask, black_border=True, parallel=1)
+    return np.array(np.unravel_index(int(depth.argmax()), mask.shape), np.int64)
+
+
 def _components(seeds: Mask, corners: bool) -> Integers:
     near: dict[tuple[int, bool], Literal[4, 6, 8, 26]] = {(2, False): 4, (2, True): 8, (3, False): 6, (3, True): 26}
     found = cc3d.connected_components(seeds.astype(np.uint8), connectivity=near[seeds.ndim, corners])

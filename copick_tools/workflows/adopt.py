@@ -94,6 +94,14 @@ def opened(
         yield tuple(found)
 
 
+@contextmanager
+def opened_promptable(path: Path, project: Project, voxel_spacing: float | None) -> Iterator[Path]:
+    """As `opened`, of one model that encodes images and answers prompts: which object it finds doesn't matter for that."""
+    named = next(iter(project.objects), None)
+    with opened((path,), None, project, voxel_spacing, named) as found:
+        yield found[0]
+
+
 def own_checkpoints(paths: Sequence[Path]) -> tuple[Path, ...]:
     """As `opened`, where a model of another tool won't do, for what is learned is kept beside it. Raises UsageError."""
     for path in paths:

@@ -108,9 +108,9 @@ class Job:
         return self.output.replace("?panoptic", "?multilabel")
 
     @property
-    def _of_labels(self) -> bool:
-        """Whether nothing that `calibrate` learns is used."""
-        return not (self.calibrates or (self.of_instances and self.training.recipe.instanced))
+    def _uses_learned(self) -> bool:
+        """Whether what `calibrate` learns is used."""
+        return self.calibrates or (self.of_instances and self.training.recipe.instanced)
 
     def _written(self, step: str) -> str:
         """What a step that predicts writes."""
@@ -121,7 +121,7 @@ class Job:
         if not self.checkpoint.exists():
             return "SESSION"  # not known yet
         learned = self.folder / (INSTANCE_THRESHOLDS if self.of_instances else THRESHOLDS)
-        thresholds = file_hash(learned) if not self._of_labels and learned.exists() else ""
+        thresholds = file_hash(learned) if self._uses_learned and learned.exists() else ""
         return text_hash(f"{self.weights} {thresholds} {__version__}")[:12]
 
     @property

@@ -23,6 +23,7 @@ NEEDED = {
 }
 EXTRAS = {
     "nnunet": ("nnunetv2", "nnunetv2"),
+    "sam": ("transformers", "transformers"),
     "search": ("optuna", "optuna"),
     "microsam": ("micro_sam", "micro-sam"),
     "annotate": ("napari", "napari"),
@@ -85,7 +86,7 @@ def _segment_anything() -> Iterator[Check]:
 
 
 def _torchvision() -> Check:
-    """A torchvision built for another torch breaks what imports it (micro-SAM, timm); ours never does."""
+    """A torchvision built for another torch breaks what imports it (transformers, micro-SAM, timm); ours never does."""
     if find_spec("torchvision") is None:
         return Check(name="torchvision", status="absent", detail="not needed")
     try:

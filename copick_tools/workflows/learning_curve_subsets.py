@@ -134,6 +134,7 @@ class Annotations:
         made_of = [
             *(recipe.input, recipe.reference or self.data.task.reference),
             *(target.uri, target.region, target.ignore_label, self._reach),
+            *((entry.name, entry.radius) for entry in self.data.task.targets),
             *(objects.run, repr(sweep), objects.centers.round(3).tolist(), objects.names, count),
             *(subset.runs, self.data.validation),
         ]

@@ -130,7 +130,7 @@ def keeper(asked: Asked, stored: read.StoredVolume) -> Callable[[Encoded], Embed
         signature = {
             "model": encoded.model.identity,
             "image": voxels_hash(encoded.volume),
-            "normalization": [float(value) for value in encoded.statistics],
+            "normalization": [f"{value:.6g}" for value in encoded.statistics],  # another processor may round otherwise
             "tiling": tiles,
         }
         return open_embeddings(path, signature, (encoded.shape[0], len(tiles)), overwrite=asked.overwrite)

@@ -15,6 +15,7 @@ from copick_tools.data.uris import SegmentationUri
 from copick_tools.data.write import has_segmentation, write_segmentation_volume
 from copick_tools.errors import NotFoundError, UsageError, nearest
 from copick_tools.recipes.decoding import check_views, decoding, uncut
+from copick_tools.recipes.instance_thresholds import mode_of
 from copick_tools.recipes.load import told
 from copick_tools.recipes.prompting import Prompting
 from copick_tools.recipes.recipe import Instances as MadeInto
@@ -104,9 +105,8 @@ class Telling:
 
     def prompted(self, asked: Asked, project: Project, device: str) -> Telling:
         """The same, where a promptable model makes the masks. Raises UsageError for what can't be prompted, or not like that."""
-        prompting = self.recipe.prompting
-        if prompting.mode is None and asked.model is not None:
-            prompting = prompting.model_copy(update={"mode": "apg"})
+        mode = mode_of(self.recipe.prompting, asked.model)
+        prompting = self.recipe.prompting.model_copy(update={"mode": mode})
         if prompting.mode is None:
             if not _says_something(self.predictor):
                 raise UsageError("this model makes masks of prompts alone", "-s prompting.mode=amg")

@@ -66,6 +66,25 @@ def test_embeddings_of_other_arrays_are_put_over_old_ones(filled):
     assert same(open_embeddings(filled, SIGNATURE, SHAPE).get(0, 1), made(5))
 
 
+@pytest.mark.parametrize(("before", "after"), [(np.float16, np.float32), (np.float32, np.float16)])
+def test_a_store_goes_on_in_the_precision_that_it_began_in(tmp_path, before, after):
+    """Begun on a GPU, say, in half precision, and filled on a CPU."""
+    values = np.linspace(-3, 3, 24).reshape(2, 3, 4)
+    open_embeddings(tmp_path / "a.zarr", SIGNATURE, SHAPE).put(0, 0, {"features": values.astype(before)})
+    open_embeddings(tmp_path / "a.zarr", SIGNATURE, SHAPE).put(1, 0, {"features": values.astype(after)})
+    store = open_embeddings(tmp_path / "a.zarr", SIGNATURE, SHAPE)
+    found = [store.get(z, 0)["features"] for z in (0, 1)]
+    assert [part.dtype for part in found] == [before, before]
+    np.testing.assert_array_equal(found[0], values.astype(before))
+    np.testing.assert_allclose(found[1], values, atol=2e-3)
+
+
+def test_arrays_of_other_shapes_are_refused(filled):
+    for other in (np.zeros((3, 3), np.float16), np.zeros((2, 3), np.int32)):
+        with pytest.raises(FormatError, match="is damaged"):
+            open_embeddings(filled, SIGNATURE, SHAPE).put(1, 1, {**made(0), "half": other})
+
+
 @pytest.mark.parametrize(
     ("change", "words"),
     [
@@ -97,8 +116,12 @@ def test_a_writer_that_was_killed_is_not_trusted(filled, monkeypatch):
     class Killed(BaseException):
         pass
 
+    opened = module.zarr.Group.__getitem__
+
     def dying(group, name):
-        raise Killed
+        if name == module.DONE:
+            raise Killed
+        return opened(group, name)
 
     with monkeypatch.context() as patch:
         patch.setattr(module.zarr.Group, "__getitem__", dying)  # ``done`` is to be written

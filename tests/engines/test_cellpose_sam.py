@@ -187,11 +187,19 @@ def test_maps_of_objects_begin_as_cells_probability(tmp_path, objects):
     assert half["bias"].unique().tolist() == pytest.approx([-math.log(2), 0])
 
 
-def test_another_target_takes_the_maps_of_objects_alone(tmp_path):
-    cpsam(tmp_path / "cpsam")
-    chosen = load_recipe(recipe(tmp_path), settings(f", weights: {tmp_path / 'cpsam'}", "target.kind=segmentation"))
+@pytest.mark.parametrize(("kind", "more"), [("segmentation", 0), ("distances", 2), ("boundary", 1)])
+def test_another_target_takes_the_maps_of_objects_alone(tmp_path, kind, more):
+    theirs = cpsam(tmp_path / "cpsam")
+    weights = f", image: 32, weights: {tmp_path / 'cpsam'}"
+    chosen = load_recipe(recipe(tmp_path), settings(weights, f"target.kind={kind}", "instances.views=stitched"))
+    windows = torch.randn(2, 1, 1, 32, 32)
     with torch.no_grad():
-        assert start(chosen, 3)(torch.zeros(1, 1, 1, 16, 16)).shape == (1, 3, 1, 16, 16)
+        ours = start(chosen, 3 + more).eval()
+        found, cell = ours(windows), theirs(windows)[:, 2]
+    assert found.shape == (2, 3 + more, 1, 32, 32)
+    probabilities = found[:, :3].softmax(dim=1)
+    torch.testing.assert_close(1 - probabilities[:, 0], cell.sigmoid(), atol=1e-5, rtol=1e-4)
+    assert not any(torch.equal(found[:, channel], found[:, 1]) for channel in range(3, 3 + more))  # those begin random
 
 
 def test_names_there_and_back():

@@ -14,7 +14,7 @@ from copick_tools.volumes.decoding import Decoding
 SOLID = touching((16, 40, 40), 6, 8.0, seed=0)
 PLANE = touching((24, 64, 60), 40, 8.0, seed=3)[12:13]
 PLANE = np.where((np.bincount(PLANE.reshape(-1)) > 9)[PLANE], PLANE, 0)  # a grid may miss what is smaller
-GRID = Amg(points_per_side=24)
+GRID = Amg(points_per_side=16)
 SIDE = 20
 
 
@@ -169,16 +169,16 @@ def test_records_can_be_chosen_from_again(seed):
 
 
 def test_points_lie_where_they_may():
-    inside = np.zeros((40, 40), bool)
+    every, inside = Amg(points_per_side=40), np.zeros((40, 40), bool)
     inside[:, :20] = True
     model = Counting(PLANE[:, :40, :40])
     encoded = behind(model, (1, 40, 40))
-    cuts = amg.records(encoded, 0, GRID, inside)
-    assert sum(model.asked) == 24 * 24 // 2
+    cuts = amg.records(encoded, 0, every, inside)
+    assert sum(model.asked) == 40 * 40 // 2
     wanted = np.unique(PLANE[0, :40, :40][inside])
     masks = dense(cuts)[:, 0]
     assert {int(PLANE[0, :40, :40][mask][0]) for mask in masks} == set(wanted[wanted > 0].tolist())
-    assert len(amg.records(encoded, 0, GRID, np.zeros((40, 40), bool))) == 0
+    assert len(amg.records(encoded, 0, every, np.zeros((40, 40), bool))) == 0
 
 
 @pytest.mark.parametrize("space", ["slices", "volume"])

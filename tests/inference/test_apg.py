@@ -52,6 +52,20 @@ def test_slices_of_a_network_that_sees_slices():
     assert accuracy(ids, made.instances(noise(ids.shape), EVERYTHING).ids) == 1.0
 
 
+def test_a_mask_is_whole_where_the_network_saw_little_of_it():
+    """Its voxels are background for the most part, as the network has it; what the model says counts, and the label of the rest."""
+    right = Right(SOLID)
+    seen = (right.said.geometry[1] < 140) & (SOLID > 0)
+    assert seen.sum() < 0.4 * (SOLID > 0).sum()
+    labels = np.where(seen, 1 + SOLID % 2, 0).astype(np.uint8)
+    right.said = replace(right.said, foreground=np.where(seen, 255, 0).astype(np.uint8), labels=labels)
+    made = prompted(SOLID, right, mode="apg", apg=Apg(min_size=0))
+    found = made.instances(noise(SOLID.shape), EVERYTHING)
+    assert accuracy(SOLID, found.ids) == 1.0
+    there = found.ids > 0
+    np.testing.assert_array_equal(found.objects[found.ids][there], 1 + SOLID[there] % 2)
+
+
 def test_several_prompts_for_an_object_make_one_mask():
     """Where thresholds break objects into many seeds the watershed breaks them, and prompts don't (section 3.2)."""
     rng, right = np.random.default_rng(0), Right(SOLID)

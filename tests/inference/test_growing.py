@@ -207,9 +207,65 @@ def test_prompts_for_the_next_slice():
     assert masks[0, y - 1 : y + 2, x - 1 : x + 2].all()
 
 
+def test_the_point_is_deepest_in_the_mask_not_in_its_box():
+    """A speck in the middle of the box is no deep place."""
+    masks = np.zeros((1, 21, 21), bool)
+    masks[0, :7, :7] = masks[0, 10, 10] = masks[0, 20, 20] = True
+    assert Projection(("points",)).ask(Cuts.of(masks, (1, 21, 21))).points.tolist() == [[[3, 3]]]
+
+
 @pytest.mark.parametrize("kinds", [("box",), ("mask",), ("points",), ("box", "mask", "points")])
 def test_each_kind_of_prompt_leads_on(kinds):
     ids = stacked(14)
     encoded = behind(Oracle(ids), SHAPE, projected=kinds, tile=16, halo=12)
     cuts = grown(encoded, seeded(encoded, z8=[(16, 16)]), 1.0)
     np.testing.assert_array_equal(dense(cuts)[0], ids == 1)
+
+
+class Slipping(Oracle):
+    """It shows something else in some slices."""
+
+    def __init__(self, ids, slips):
+        super().__init__(ids)
+        self.slips = slips
+
+    def encode(self, image, place=None):
+        found = super().encode(image, place)
+        return {"ids": np.zeros_like(found["ids"])} if place[0] in self.slips else found
+
+
+@pytest.mark.parametrize(
+    ("slips", "patience", "last"), [((), 0, 13), ((11,), 0, 10), ((11,), 1, 13), ((10, 11), 1, 9), ((10, 11), 2, 13)]
+)
+def test_a_slip_of_the_model_ends_no_object(slips, patience, last):
+    """What lies in between is what both sides have in common."""
+    ids = np.zeros(SHAPE, int)
+    ids[4:14, 8:20, 8:20] = 1
+    ids[12:14, 18:20] = 0
+    encoded = behind(Slipping(ids, slips), SHAPE, patience=patience)
+    found = dense(grown(encoded, seeded(encoded, z6=[(10, 10)]), 1.0))[0]
+    wanted = ids == 1
+    for z in slips:
+        wanted[z] = wanted[12]  # smaller than what comes before
+    wanted[last + 1 :] = False
+    np.testing.assert_array_equal(found, wanted)
+
+
+def test_a_tip_is_the_end_whatever_comes_after_it():
+    """Of two balls with a slice between them, only what lies behind a small mask is another object."""
+    ids = stacked(14)
+    encoded = behind(Oracle(ids), SHAPE, patience=3, waist=0.5)
+    found = dense(grown(encoded, seeded(encoded, z8=[(16, 16)]), 1.0))[0]
+    np.testing.assert_array_equal(found, ids == 1)
+
+
+def test_what_does_not_fit_and_goes_on_is_another_object():
+    """It lies beside and below; the slice in which both are shows mostly that one, and the next one fits by chance."""
+    ids = np.zeros(SHAPE, int)
+    ids[4:12, 8:24, 8:24] = 1
+    ids[11, 8:24, 14:34] = 2
+    ids[12:20, 8:24, 10:30] = 2
+    encoded = behind(Oracle(ids), SHAPE, patience=2, waist=0.0)
+    found = dense(grown(encoded, seeded(encoded, z6=[(20, 20)]), 1.0))[0]
+    np.testing.assert_array_equal(found[:11], ids[:11] == 1)
+    assert not found[11:].any()

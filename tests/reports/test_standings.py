@@ -42,6 +42,22 @@ def test_methods_are_users_and_data_sets_are_projects():
     assert found.chart() is None
 
 
+def test_projects_in_folders_of_one_name_are_two_data_sets():
+    """Nothing but the path tells them apart, and none hides the other."""
+    paths = ["/data/a/sim/copick.json", "/data/b/sim/copick.json"]
+    found = standings(
+        {
+            f"{user}{number}": points(user, "a", score + number / 10, config=path)
+            for user, score in (("octopi", 0.5), ("slices", 0.6))
+            for number, path in enumerate(paths)
+        },
+        "octopi",
+    )
+    assert len(found.data) == len(set(found.data)) == 2
+    assert {score for name, score in found.numbers()["octopi"].items() if name.startswith("score.")} == {0.5, 0.6}
+    assert str(found.chart()).count("<title>slices") == 3  # both, and their mean
+
+
 def test_changes_are_relative_to_the_baseline():
     found = standings(four(), "octopi")
     slices = found.numbers()["slices"]

@@ -105,6 +105,29 @@ def test_nothing_to_suppress(suppress):
         assert painted(cuts, kept).max() == 0
 
 
+@pytest.mark.parametrize("together", [1, 7, 40])
+def test_what_masks_share_is_the_same_in_pieces(together, monkeypatch):
+    masks = blocks(SOLID, 30, np.random.default_rng(8))
+    masks[3] = False
+    scores = np.random.default_rng(9).random(30)
+    whole = suppressed(held(masks), scores, 0.2)
+    monkeypatch.setattr("copick_tools.volumes.cuts.TOGETHER", together)
+    assert suppressed(held(masks), scores, 0.2).tolist() == whole.tolist()
+    assert 0 < len(whole) < 29
+
+
+def test_a_mask_in_its_box():
+    masks = blocks((1, 9, 11), 6, np.random.default_rng(4))
+    cuts = held(masks)
+    for row in np.flatnonzero(cuts.sizes):
+        mask, (y, x) = cuts.in_box(int(row))
+        again = np.zeros((9, 11), bool)
+        again[y : y + mask.shape[0], x : x + mask.shape[1]] = mask
+        np.testing.assert_array_equal(again, masks[row, 0])
+        assert mask.any(axis=0)[[0, -1]].all()
+        assert mask.any(axis=1)[[0, -1]].all()
+
+
 def test_the_first_of_several_masks_is_painted():
     rng = np.random.default_rng(3)
     masks = blocks(SOLID, 8, rng)
@@ -176,3 +199,14 @@ def test_large_volumes_need_no_room():
     assert cuts.voxels.max() == np.prod(shape, dtype=np.int64) - 1
     assert cuts.boxes()[1].tolist() == [[3, 49_998, 49_998], [4, 50_000, 50_000]]
     assert suppressed(cuts, np.array([0.1, 0.2]), 0.9).tolist() == [1]
+
+
+def test_what_better_masks_cover_is_left_out():
+    masks = np.zeros((4, 1, 10), bool)
+    masks[0, 0, :6] = masks[1, 0, 3:9] = masks[2, 0, 1:8] = masks[3, 0, 9:] = True
+    cuts = Cuts.of(masks, (1, 1, 10))
+    rows = np.array([0, 1, 2, 3])
+    assert painted(cuts, rows)[0, 0].tolist() == [1] * 6 + [2] * 3 + [4]
+    assert painted(cuts, rows, covered=0.5)[0, 0].tolist() == [1] * 6 + [2] * 3 + [4]  # half of the second is its own
+    assert painted(cuts, rows, covered=0.4)[0, 0].tolist() == [1] * 6 + [0] * 3 + [4]
+    assert painted(cuts, rows[[2, 0, 1, 3]], covered=0.5)[0, 0].tolist() == [0] + [1] * 7 + [0, 4]

@@ -63,6 +63,12 @@ def draft_of(project):
     return drafts.Draft.of(project, RUN, segmentation_uri(OUTPUT, output=True))
 
 
+def test_no_two_outputs_share_a_draft(project):
+    texts = ["ribosome:alice/b-1?instance=true", "ribosome:alice-b/1?instance=true"]
+    one, other = (drafts.Draft.of(project, RUN, segmentation_uri(text, output=True)).folder for text in texts)
+    assert one != other
+
+
 def put(project, ids, uri):
     found = segmentation_uri(uri, output=True)
     write_segmentation(project, RUN, SegmentationUri(found.name, found.user, found.session, 10.0, found.kind), ids)

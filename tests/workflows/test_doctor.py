@@ -2,7 +2,12 @@
 
 from importlib.metadata import PackageNotFoundError
 
+from copick_tools.engines.registry import FAMILIES
 from copick_tools.workflows import doctor
+
+
+def test_extras_of_all_families_are_looked_for():
+    assert {family.extra for family in FAMILIES.values() if family.extra} <= set(doctor.EXTRAS)
 
 
 def test_a_module_without_a_record(monkeypatch):

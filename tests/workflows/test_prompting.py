@@ -26,6 +26,7 @@ from copick_tools.workflows.segment_instances import Telling
 
 ORACLE = "oracle:cells:truth/0?panoptic=true"
 GRID = ("-s", "prompting.amg.points_per_side=28", "-s", "prompting.amg.min_size=0")
+COARSE = ("-s", "prompting.amg.points_per_side=6")
 ANYWHERE = ("-s", "instances.foreground=0")
 
 
@@ -124,7 +125,7 @@ def test_amg_with_an_oracle(project, learned, popsicle, right, space):
 
 @pytest.mark.parametrize("kind", ["flows", "boundary"])
 def test_amg_takes_labels_of_any_network(project, learned, popsicle, kind):
-    more = ("--promptable", ORACLE, "-s", "prompting.mode=amg", *GRID, *ANYWHERE, "-r", "A")
+    more = ("--promptable", ORACLE, "-s", "prompting.mode=amg", *COARSE, *ANYWHERE, "-r", "A")
     done = segment(popsicle, project, learned(f"target.kind={kind}"), f"cells:{kind}/1?panoptic=true", *more)
     assert done["runs"][0]["status"] == "done"
 

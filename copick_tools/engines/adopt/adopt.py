@@ -1,4 +1,4 @@
-"""Models that other tools trained, as checkpoints of ours: Octopi's, nnU-Net's, Cellpose-SAM's and micro-SAM's."""
+"""Models that other tools trained, as checkpoints of ours: Octopi's, nnU-Net's, Cellpose-SAM's, micro-SAM's and SAM's."""
 
 from __future__ import annotations
 
@@ -107,13 +107,13 @@ def _known(path: Path) -> Kind:
     if kind is None and not path.exists():
         raise NotFoundError(
             f"no file or folder {path}",
-            "give a training folder of Octopi or nnU-Net, or a file of Cellpose-SAM or micro-SAM",
+            "give a training folder of Octopi or nnU-Net, a file of Cellpose-SAM or micro-SAM, or a folder of SAM",
         )
     if kind is None:
         within = [folder.name for folder in sorted(path.glob("*")) if folder.is_dir() and kind_of(folder)]
         usual = f"Octopi's folder holds {' and '.join(OCTOPI_FILES)}; nnU-Net's {PLANS}, {DATASET} and fold_0"
         raise FormatError(
-            f"{path} is no model of Octopi, nnU-Net, Cellpose-SAM or micro-SAM",
+            f"{path} is no model of Octopi, nnU-Net, Cellpose-SAM, micro-SAM or SAM",
             f"those in it are {', '.join(within)}" if within else usual,
         )
     return kind

@@ -15,7 +15,7 @@ from typing import Any
 from copick_tools.engines import registry
 from copick_tools.engines.adopt.objects import Stated
 from copick_tools.engines.adopt.weights import Adopted, require_fit
-from copick_tools.errors import FormatError, UsageError
+from copick_tools.errors import FormatError
 from copick_tools.recipes.load import parse
 from copick_tools.recipes.recipe import Recipe
 from copick_tools.training.checkpoint import Card
@@ -36,7 +36,7 @@ def read(path: Path, stated: Stated) -> Iterator[Adopted]:
         raise FormatError(
             f"{path} holds an image encoder and no maps", f"train with it: family {FAMILY}, -s model.weights={path}"
         )
-    name, spacing = stated.one(str(path)), _spacing(path, stated)
+    name, spacing = stated.one(str(path)), stated.seen_spacing(str(path))
     channels = stated.channels({name: 1}, str(path))
     kind = stated.task.tomo_types[0] if stated.task else "any"
     task = stated.card_task(channels, spacing, kind, ORIGIN)
@@ -64,14 +64,3 @@ def read(path: Path, stated: Stated) -> Iterator[Adopted]:
     network |= {f"readout.{key}": value for key, value in family.read_out(found.readout, 2, True).items()}
     require_fit(network, partial(family.build, model, OUTPUTS), path, "a Cellpose-SAM of its sizes")
     yield Adopted(path.stem, card, network)
-
-
-def _spacing(path: Path, stated: Stated) -> float:
-    """Angstrom, at which it sees tomograms: as they are, unless the caller says otherwise. Raises UsageError."""
-    spacing = stated.voxel_spacing or stated.likely
-    if spacing is None:
-        raise UsageError(
-            f"{path} says nothing of voxel spacings",
-            "name the one of the tomograms, for example -i wbp@20, or convert it with --voxel-spacing ANGSTROM",
-        )
-    return spacing

@@ -54,7 +54,7 @@ class Stated:
             return next(iter(self.objects))
         raise UsageError(
             f"{where} finds one kind of object and doesn't say which; {self.place} has {', '.join(self.objects)}",
-            "name it in the output, as in -o 'NAME:cellpose/1?instance=true'; or popsicle models convert --object NAME",
+            "name it in the output, as in -o 'NAME:user/1?instance=true'; or popsicle models convert --object NAME",
         )
 
     def seen_spacing(self, where: str) -> float:

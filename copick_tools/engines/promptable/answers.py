@@ -33,10 +33,10 @@ class SamPromptable:
 
     @cached_property
     def identity(self) -> str:
-        """See `Promptable`: of the image encoder alone."""
+        """See `Promptable`: of the image encoder alone, in whichever precision: what a GPU encoded is used on a CPU."""
         kind = f"{self.network.config.model_type}-{self.sight.side}"
         own = {name: part for name, part in self.network.state_dict().items() if name.startswith(ENCODING)}
-        return f"{kind}-{VERSION}-{self._kind.__name__}-{fingerprint(own)}"
+        return f"{kind}-{VERSION}-{fingerprint(own)}"
 
     @torch.inference_mode()
     def encode(self, image: Floats, place: Place | None = None) -> Embedding:

@@ -15,7 +15,7 @@ from copick_tools.training.instance_targets import Annotated
 from copick_tools.types import Floats, Integers, Mask
 from copick_tools.volumes.blocks import OnGrid
 from copick_tools.volumes.cuts import Cuts
-from copick_tools.volumes.prompts import deepest
+from copick_tools.volumes.prompts import innermost
 
 
 @dataclass(frozen=True)
@@ -74,7 +74,7 @@ class Slices:
 def asks(wanted: Mask) -> Iterator[Ask]:
     """The boxes of masks (N, y, x), and a point on each, farthest from its border."""
     yield Ask(boxes=np.stack([box_of(mask) for mask in wanted]))
-    yield Ask.on(np.concatenate([deepest(mask)[:1] for mask in wanted]))
+    yield Ask.on(np.stack([innermost(mask) for mask in wanted]))
 
 
 def dices(wanted: Mask, answers: Cuts, known: Mask) -> Floats:
