@@ -84,10 +84,13 @@ def open_embeddings(path: Path, signature: Signature, shape: tuple[int, int], *,
     """
     if path.exists() and not overwrite:
         return _existing(path, signature, shape)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    group = zarr.open_group(str(path), mode="w")
-    done = group.create_dataset(DONE, shape=shape, chunks=(1, 1), dtype=bool, fill_value=False)
-    group.attrs[SIGNATURE] = dict(signature)  # last: without it the store counts as damaged
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        group = zarr.open_group(str(path), mode="w")
+        done = group.create_dataset(DONE, shape=shape, chunks=(1, 1), dtype=bool, fill_value=False)
+        group.attrs[SIGNATURE] = dict(signature)  # last: without it the store counts as damaged
+    except OSError as error:
+        raise PopsicleError(f"can't write {path}: {error}", "is there space, and may you write there?") from error
     return Embeddings(path, group, np.asarray(done))
 
 

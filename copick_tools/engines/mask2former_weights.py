@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from huggingface_hub.errors import StrictDataclassError
 from safetensors import SafetensorError
 from transformers import Mask2FormerConfig, Mask2FormerForUniversalSegmentation
 from transformers.utils import logging
@@ -17,6 +18,7 @@ from transformers.utils import logging
 from copick_tools.errors import FormatError, NotFoundError, UsageError
 
 FILES = ("model.safetensors", "pytorch_model.bin", "model.safetensors.index.json", "pytorch_model.bin.index.json")
+UNBUILT = (ValueError, TypeError, KeyError, AttributeError)
 FILTERS = "model.pixel_level_module.encoder.swin.embeddings.patch_embeddings.projection.weight"
 OWN = ("class_predictor.", "criterion.")  # of the objects: made anew
 SETTINGS = {  # of the family, by where a configuration holds them
@@ -92,7 +94,10 @@ def _configuration(folder: Path) -> Mask2FormerConfig:
         raise FormatError(
             f"{folder} has a backbone of type {backbone}, not swin", "give one of facebook/mask2former-swin-*"
         )
-    found: Mask2FormerConfig = Mask2FormerConfig.from_dict(document)
+    try:
+        found: Mask2FormerConfig = Mask2FormerConfig.from_dict(document)
+    except (*UNBUILT, StrictDataclassError) as error:
+        raise FormatError(f"{path} makes no Mask2Former: {' '.join(str(error).split())[:300]}") from error
     return found
 
 

@@ -88,6 +88,11 @@ def read(path: Path, *, mapped: bool = False) -> tuple[Card, dict[str, Any]]:
 
     Raises NotFoundError, FormatError (foreign, pickled or damaged file).
     """
+    if path.is_dir():
+        raise NotFoundError(
+            f"no checkpoint in {path}",
+            "give the best.ckpt of an experiment; a folder of transformers has a config.json whose model_type is sam or sam2",
+        )
     if not path.is_file():
         raise NotFoundError(f"no checkpoint {path}", "give the best.ckpt of an experiment")
     try:

@@ -61,9 +61,15 @@ def checked(card: Card, output: SegmentationUri, settings: Sequence[str], severa
 
 def set_parts(recipe: Recipe, settings: Sequence[str]) -> tuple[MadeInto, Prompting]:
     """The parts of a recipe that say how instances are made, with ``instances.KEY=VALUE`` and ``prompting.KEY=VALUE``."""
-    ours = [setting for setting in settings if setting.startswith("prompting.")]
-    rest = [setting for setting in settings if setting not in ours]
-    return told(recipe.instances, rest, "instances"), told(recipe.prompting, ours, "prompting")
+    parts = {name: [said for said in settings if said.startswith(f"{name}.")] for name in ("instances", "prompting")}
+    if other := [said for said in settings if said not in (*parts["instances"], *parts["prompting"])]:
+        raise UsageError(
+            f"--set {other[0]}: only keys of instances and prompting can be set here",
+            "for example -s instances.foreground=0.5 or -s prompting.mode=apg",
+        )
+    return told(recipe.instances, parts["instances"], "instances"), told(
+        recipe.prompting, parts["prompting"], "prompting"
+    )
 
 
 def outputs(output: SegmentationUri, task: Task) -> dict[str, SegmentationUri]:

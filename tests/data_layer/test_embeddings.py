@@ -200,6 +200,13 @@ def test_a_full_disk_is_said(filled, monkeypatch):
     assert not store.has(1, 1)
 
 
+def test_a_folder_that_can_not_be_made_is_said(tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(PopsicleError, match=r"can't write .*one\.zarr") as said:
+        open_embeddings(tmp_path / "file" / "one.zarr", {"model": "a"}, (1, 1))
+    assert said.value.hint
+
+
 def test_voxels_and_their_shape_make_the_hash():
     volume = np.random.default_rng(0).normal(size=(70, 4, 6)).astype(np.float32)
     name = voxels_hash(volume)

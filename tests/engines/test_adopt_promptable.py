@@ -1,9 +1,12 @@
 """Folders of transformers wherever a checkpoint is expected."""
 
 import json
+import os
+import shutil
 
 import numpy as np
 import pytest
+import torch
 from engines.prompting import TINY, asked, network
 from training.cells import cells
 
@@ -13,6 +16,7 @@ from copick_tools.data.uris import segmentation_uri
 from copick_tools.engines import registry, sam2
 from copick_tools.engines.adopt.adopt import kind_of
 from copick_tools.engines.promptable import stored
+from copick_tools.errors import FormatError
 from copick_tools.training.checkpoint import read_card
 
 IMAGE = np.random.default_rng(0).normal(size=(28, 32)).astype(np.float32)
@@ -40,6 +44,44 @@ def test_kinds(folders, tmp_path):
     assert kind_of(tmp_path) is None
     (tmp_path / "config.json").write_text("[")
     assert kind_of(tmp_path) is None
+    (tmp_path / "config.json").write_text(json.dumps({"model_type": ["sam"]}))
+    assert kind_of(tmp_path) is None
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"num_hidden_layers": 1}, "aren't those of its config.json: they have vision_encoder.layers.1."),
+        ({"mlp_dim": 64}, "aren't those of its config.json: .* has another shape"),
+        ({"num_hidden_layers": 3}, "lacks .* weights"),
+        ({"image_size": "large"}, "config.json makes no Sam: "),
+        (None, "config.json makes no Sam: "),
+    ],
+)
+def test_weights_are_of_the_configuration_beside_them(folders, tmp_path, change, words):
+    folder = shutil.copytree(folders / "sam", tmp_path / "sam")
+    document = json.loads((folder / "config.json").read_text())
+    document["vision_config"] = "none" if change is None else document["vision_config"] | change
+    (folder / "config.json").write_text(json.dumps(document))
+    with pytest.raises(FormatError, match=words):
+        stored.weights_of(folder, stored.config_of(folder))
+
+
+def test_code_in_a_folder_is_not_run_and_no_way_to_run_it_is_named(folders, tmp_path):
+    folder = shutil.copytree(folders / "sam", tmp_path / "sam")
+    (folder / "model.safetensors").unlink()
+    torch.save({"a": WithCode()}, folder / "pytorch_model.bin")
+    with pytest.raises(FormatError, match="no plain tensors") as said:
+        stored.weights_of(folder, stored.config_of(folder))
+    assert "weights_only" not in f"{said.value} {said.value.hint}"
+    assert not os.path.exists("ran")
+
+
+class WithCode:
+    """What pickle would run."""
+
+    def __reduce__(self):
+        return os.mkdir, ("ran",)
 
 
 @pytest.mark.parametrize(

@@ -175,6 +175,8 @@ def test_show_tells_families_from_paths(octopi, checkpoint, tmp_path, popsicle, 
     assert popsicle.json("models", "show", "./nnunet")["checkpoint"] == "nnunet/best.ckpt"
     assert "no checkpoint wrong.ckpt" in popsicle("models", "show", "wrong.ckpt", code=1).stderr
     assert "no checkpoint none" in popsicle("models", "show", "./none", code=1).stderr
+    (tmp_path / "empty").mkdir()
+    assert "no checkpoint in empty" in popsicle("models", "show", "./empty", code=1).stderr
     assert "popsicle models convert" in popsicle("models", "show", octopi, code=2).stderr
 
 

@@ -18,4 +18,4 @@ def is_promptable(folder: Path) -> bool:
         document = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return False
-    return isinstance(document, dict) and document.get("model_type") in FAMILIES
+    return isinstance(document, dict) and str(document.get("model_type")) in FAMILIES

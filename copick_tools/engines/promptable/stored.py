@@ -12,17 +12,19 @@ from typing import Any
 
 import torch
 import transformers
+from huggingface_hub.errors import StrictDataclassError
 from safetensors import SafetensorError
 from transformers.utils import logging
 
 from copick_tools.engines.adopt.weights import Tensors, plain, tensors
-from copick_tools.engines.promptable.parts import CLASSES, configuration, differing
+from copick_tools.engines.promptable.parts import CLASSES, UNBUILT, configuration, differing
 from copick_tools.engines.vit.names import is_segment_anything, renamed
 from copick_tools.errors import FormatError, NotFoundError, nearest
 
 FILES = ("model.safetensors", "pytorch_model.bin", "model.safetensors.index.json", "pytorch_model.bin.index.json")
 WHOLE = "sam3_video"  # as SAM3 is published: a detector, and the tracker that takes points and boxes
 UNREADABLE = (SafetensorError, pickle.UnpicklingError, RuntimeError, OSError, EOFError, ValueError)
+LAYER = re.compile(r"(^|\.)(layers|blocks)\.\d+\.")  # one of several alike, in the name of a weight
 MICRO_SAM = ("model_state", "sam.")  # where its training keeps the weights, and what it calls the network
 
 
@@ -84,24 +86,44 @@ def _stated(folder: Path) -> Any:
         raise FormatError(
             f"{folder} holds a model of type {kind}, which takes no points and boxes", nearest(kind, CLASSES)
         )
-    return getattr(transformers, f"{CLASSES[kind]}Config").from_dict({**document, "model_type": kind})
+    try:
+        return getattr(transformers, f"{CLASSES[kind]}Config").from_dict({**document, "model_type": kind})
+    except (*UNBUILT, StrictDataclassError) as error:
+        raise FormatError(f"{path} makes no {CLASSES[kind]}: {' '.join(str(error).split())[:300]}") from error
 
 
 def _of_folder(folder: Path, config: Mapping[str, Any]) -> Tensors:
     chosen = configuration(config)
     made = getattr(transformers, f"{CLASSES[chosen.model_type]}Model")
+    how = {"local_files_only": True, "output_loading_info": True, "ignore_mismatched_sizes": True}  # said below
     try:
         with _quietly():
-            network, said = made.from_pretrained(
-                folder, config=chosen, local_files_only=True, output_loading_info=True, dtype=torch.float32
-            )
+            network, said = made.from_pretrained(folder, config=chosen, dtype=torch.float32, **how)
+    except pickle.UnpicklingError as error:
+        raise FormatError(
+            f"the weights in {folder} aren't loaded: they are no plain tensors",
+            "files that hold pickled code are never run; give a model.safetensors",
+        ) from error
     except UNREADABLE as error:
         raise FormatError(
-            f"the weights in {folder} can't be read: {error}", "copy them again from where they are from"
+            f"the weights in {folder} can't be read: {' '.join(str(error).split())[:300]}",
+            "copy them again from where they are from",
         ) from error
+    _require_those_of_config(folder, said)
+    return dict(network.state_dict())
+
+
+def _require_those_of_config(folder: Path, said: Mapping[str, Any]) -> None:
+    """Raise FormatError unless the weights were those of the configuration beside them. said: by transformers, of loading them."""
+    other = sorted(str(name) for name, *_ in said["mismatched_keys"])
+    more = sorted(name for name in said["unexpected_keys"] if LAYER.search(name))
+    if other or more:
+        reason = f"{other[0]} has another shape" if other else f"they have {more[0]} besides"
+        raise FormatError(
+            f"the weights in {folder} aren't those of its config.json: {reason}", "do both come from the same place?"
+        )
     if missing := sorted(said["missing_keys"]):
         raise FormatError(f"{folder} lacks {len(missing)} weights, such as {missing[0]}", "is the file whole?")
-    return dict(network.state_dict())
 
 
 @contextmanager
