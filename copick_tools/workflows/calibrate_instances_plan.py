@@ -80,7 +80,9 @@ def plan_calibration(
     task, recipe = model.card.task, model.card.recipe
     reference = asked.reference or uris.segmentation_uri(recipe.target.uri or recipe.reference or task.reference)
     if reference.kind not in ("instance", "panoptic"):
-        raise UsageError(f"{reference} names no instances", "its URI ends in ?instance=true or ?panoptic=true")
+        given = "its URI ends in ?instance=true or ?panoptic=true"
+        hint = given if asked.reference else "say by --reference, for example 'OBJECT:USER/SESSION?instance=true'"
+        raise UsageError(f"the reference {reference} names no instances", hint)
     objects = _scored(reference, task)
     telling = _telling(model, objects, asked, project, device)
     split = asked.split or (None if run_names else recipe.validation_split)

@@ -118,6 +118,13 @@ def test_segment_with_a_folder(popsicle, project, folders, kind):
     assert ids.max() == found["runs"][0]["counts"]["mito"]
 
 
+def test_calibrate_asks_for_a_reference(popsicle, project, folders, tmp_path):
+    model = ("models", "convert", folders / "sam", "--out", tmp_path / "best.ckpt", "--object", "vesicle")
+    popsicle(*model, "-c", project.config, "--voxel-spacing", "10")
+    said = popsicle("calibrate", tmp_path / "best.ckpt", "-c", project.config, "-i", "wbp@10", "-r", "A", code=2).stderr
+    assert "names no instances" in said and "--reference" in said
+
+
 def test_which_object_is_asked(popsicle, project, folders):
     said = popsicle(
         *("segment", folders / "sam", "-c", project.config, "-i", "wbp@10.0", "-o", ":sam/1?instance=true"), code=2

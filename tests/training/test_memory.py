@@ -61,12 +61,17 @@ def test_other_errors_pass(tmp_path):
         raise RuntimeError("size mismatch")
 
 
+OF_SLICES = ("slices", "cellpose-sam", "sam", "sam2", "mask2former")
+
+
 @pytest.mark.parametrize("family", [name for name, row in registry.FAMILIES.items() if row.learns])
 @pytest.mark.parametrize("patch", [(64, 64, 64), (96, 96, 96), (64, 128, 128)])
 def test_every_family_takes_the_smaller_patch(family, patch):
-    patch = (1, *patch[1:]) if family == "slices" else patch
-    recipe = load_recipe("phantom-sim/tiny", (f"model.family={family}", f"train.patch={list(patch)}"))
+    name, settings = "phantom-sim/tiny", (f"model.family={family}",)
+    if family in OF_SLICES:
+        name, settings, patch = f"organelle-sim/{family}", (), (1, *patch[1:])
+    recipe = load_recipe(name, (*settings, f"train.patch={list(patch)}"))
     for setting in smaller(recipe, patch, False):
         if setting.startswith("-s train.patch"):
-            changed = load_recipe("phantom-sim/tiny", (f"model.family={family}", setting.removeprefix("-s ")))
+            changed = load_recipe(name, (*settings, setting.removeprefix("-s ")))
             registry.engine(family).check(registry.resolved(changed))
