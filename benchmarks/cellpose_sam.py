@@ -349,7 +349,7 @@ def main() -> None:
     common.write(
         f"A small network of Cellpose's own kind with random weights, written by {peers.version('cellpose')} and run by both:",
         common.table(
-            ["", "largest difference"],
+            ["largest difference"],
             [
                 ["segment_anything's weights, renamed: embedding of an image", f"{found['embedding']:.1e}"],
                 ["the same: masks and scores of a point", f"{max(found['prompted'], found['scores']):.1e}"],
@@ -361,13 +361,12 @@ def main() -> None:
         f"In 3D, voxels that both call object or background alike: {found['same']:.2%}.",
         common.table(
             [
-                "masks",
                 "cosine of flows",
                 "away from other objects",
                 "by `target.across`",
-                "ours",
-                "Cellpose",
-                "of each other",
+                "masks: ours",
+                "masks: Cellpose",
+                "masks: of each other",
             ],
             [
                 [

@@ -308,7 +308,7 @@ def main() -> None:
         raise SystemExit(1)
     common.write(
         f"The same network with random weights, maps and masks in {peers.version('microsam')} and here:",
-        common.table(["", "micro-SAM and ours"], rows(measured(python))),
+        common.table(["micro-SAM and ours"], rows(measured(python))),
         "At the border of an image micro-SAM keeps prompts a pixel farther inside.",
         common.provenance(("copick-tools", "numpy", "torch"), "nothing is trained"),
     )

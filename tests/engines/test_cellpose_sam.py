@@ -298,6 +298,7 @@ def test_two_steps_and_back(tmp_path, more, kind):
     assert not one.geometry[0].any()
 
 
+@pytest.mark.slow
 def test_fine_tuning_goes_on_as_if_never_stopped(tmp_path, monkeypatch):
     cpsam(tmp_path / "cpsam")
     project = cells(tmp_path)

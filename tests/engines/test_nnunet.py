@@ -111,7 +111,7 @@ def test_checkpoint_says_how_it_was_made(trained):
     assert list(predictor.objects) == ["ribosome", "apo-ferritin"]
 
 
-@pytest.mark.parametrize(("step", "workers"), [(3, 0), (10, 1)])
+@pytest.mark.parametrize(("step", "workers"), [(3, 0), pytest.param(10, 1, marks=pytest.mark.slow)])
 def test_resumed_to_the_very_bits(trained, shared_project, recipe, tmp_path, step, workers):
     settings = ("train.epochs=3", "train.steps_per_epoch=4", f"train.workers={workers}")
     plan = plan_training(shared_project, recipe, settings, tmp_path)

@@ -50,7 +50,7 @@ def test_equals_monai(shape, overlap):
     np.testing.assert_allclose(found, expected, atol=4e-3)
 
 
-@pytest.mark.parametrize("overlap", [0.85, 0.9])
+@pytest.mark.parametrize("overlap", [0.85, pytest.param(0.9, marks=pytest.mark.slow)])
 def test_sums_of_many_windows_are_exact(overlap):
     """In float16 they would be off by 0.02 and 0.06, here."""
     volume, patch, network = noise((33, 25, 25)), (16, 16, 16), Local()

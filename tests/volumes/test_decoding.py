@@ -240,6 +240,7 @@ def test_slices_are_stitched(kind):
 PARTS = {"foreground": 0, "labels": 0, "geometry": 1}
 
 
+@pytest.mark.slow
 def test_seventy_thousand_objects():
     ids = np.zeros((66, 99, 99), np.uint32)
     places = np.stack(np.meshgrid(*(np.arange(side) for side in (33, 49, 49)), indexing="ij"), -1).reshape(-1, 3)[

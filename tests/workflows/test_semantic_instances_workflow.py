@@ -324,6 +324,7 @@ def test_seventy_thousand_instances_return(project):
 
 
 class TestStorage:
+    @pytest.mark.slow
     def test_chunk_by_chunk(self, project, monkeypatch):
         """As copick stores it at once, whatever the chunks."""
         monkeypatch.setattr("copick_tools.volumes.blocks.blocks.__defaults__", (0, 7))
