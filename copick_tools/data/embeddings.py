@@ -8,6 +8,8 @@ encoded, and how; ``parts`` names the arrays.
 from __future__ import annotations
 
 import hashlib
+import os
+import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -85,13 +87,27 @@ def open_embeddings(path: Path, signature: Signature, shape: tuple[int, int], *,
     if path.exists() and not overwrite:
         return _existing(path, signature, shape)
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        group = zarr.open_group(str(path), mode="w")
-        done = group.create_dataset(DONE, shape=shape, chunks=(1, 1), dtype=bool, fill_value=False)
-        group.attrs[SIGNATURE] = dict(signature)  # last: without it the store counts as damaged
+        _make(path, signature, shape)
     except OSError as error:
         raise PopsicleError(f"can't write {path}: {error}", "is there space, and may you write there?") from error
-    return Embeddings(path, group, np.asarray(done))
+    return _existing(path, signature, shape)
+
+
+def _make(path: Path, signature: Signature, shape: tuple[int, int]) -> None:
+    """An empty store that appears whole, in place of what is there; who was quicker with the same stays."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=".new-", dir=path.parent) as room:
+        fresh = Path(room) / path.name
+        group = zarr.open_group(str(fresh), mode="w")
+        group.create_dataset(DONE, shape=shape, chunks=(1, 1), dtype=bool, fill_value=False)
+        group.attrs[SIGNATURE] = dict(signature)
+        if path.is_dir():
+            os.replace(path, Path(room) / "before")
+        try:
+            os.rename(fresh, path)
+        except OSError:
+            if not path.is_dir():
+                raise
 
 
 def _existing(path: Path, signature: Signature, shape: tuple[int, int]) -> Embeddings:

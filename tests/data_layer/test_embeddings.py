@@ -215,3 +215,33 @@ def test_voxels_and_their_shape_make_the_hash():
     other = volume.copy()
     other[69, 3, 5] = np.nextafter(other[69, 3, 5], np.float32(9))
     assert len({name, voxels_hash(other), voxels_hash(volume.reshape(70, 6, 4)), voxels_hash(volume[:69])}) == 4
+
+
+def test_who_was_quicker_stays(tmp_path, monkeypatch):
+    """Another process makes the same store between looking and making."""
+    rename, quick = module.os.rename, []
+
+    def second(source, target):
+        if not quick:
+            quick.append(True)
+            open_embeddings(tmp_path / "s.zarr", {"model": "m"}, (2, 1)).put(1, 0, {"a": np.ones(3, np.float32)})
+        rename(source, target)
+
+    monkeypatch.setattr(module.os, "rename", second)
+    late = open_embeddings(tmp_path / "s.zarr", {"model": "m"}, (2, 1))
+    np.testing.assert_array_equal(late.get(1, 0)["a"], np.ones(3))
+    assert [path.name for path in tmp_path.iterdir()] == ["s.zarr"]
+
+
+def test_a_store_appears_whole(tmp_path, monkeypatch):
+    """Killed while it is made, there is none."""
+
+    def killed(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(module.os, "rename", killed)
+    with pytest.raises(KeyboardInterrupt):
+        open_embeddings(tmp_path / "s.zarr", {"model": "m"}, (2, 1))
+    assert not (tmp_path / "s.zarr").exists()
+    monkeypatch.undo()
+    assert not open_embeddings(tmp_path / "s.zarr", {"model": "m"}, (2, 1)).has(0, 0)
