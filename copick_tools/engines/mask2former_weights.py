@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import json
 import pickle
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +12,8 @@ import torch
 from huggingface_hub.errors import StrictDataclassError
 from safetensors import SafetensorError
 from transformers import Mask2FormerConfig, Mask2FormerForUniversalSegmentation
-from transformers.utils import logging
 
+from copick_tools.engines.quiet import quietly
 from copick_tools.errors import FormatError, NotFoundError, UsageError
 
 FILES = ("model.safetensors", "pytorch_model.bin", "model.safetensors.index.json", "pytorch_model.bin.index.json")
@@ -108,7 +107,7 @@ def stored(folder: Path, own: Mask2FormerConfig) -> dict[str, torch.Tensor]:
     """
     require_fitting(folder, own)
     try:
-        with _quietly():
+        with quietly():
             model, said = Mask2FormerForUniversalSegmentation.from_pretrained(
                 folder, local_files_only=True, output_loading_info=True, dtype=torch.float32
             )
@@ -123,17 +122,3 @@ def stored(folder: Path, own: Mask2FormerConfig) -> dict[str, torch.Tensor]:
     found = {name: value for name, value in model.state_dict().items() if not name.startswith(OWN)}
     found[FILTERS] = found[FILTERS].sum(dim=1, keepdim=True)
     return found
-
-
-@contextmanager
-def _quietly() -> Iterator[None]:
-    """Without transformers' own reports and progress bars."""
-    level, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
-    logging.set_verbosity_error()
-    logging.disable_progress_bar()
-    try:
-        yield
-    finally:
-        logging.set_verbosity(level)
-        if bars:
-            logging.enable_progress_bar()

@@ -5,8 +5,7 @@ from __future__ import annotations
 import json
 import pickle
 import re
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +13,10 @@ import torch
 import transformers
 from huggingface_hub.errors import StrictDataclassError
 from safetensors import SafetensorError
-from transformers.utils import logging
 
 from copick_tools.engines.adopt.weights import Tensors, plain, tensors
 from copick_tools.engines.promptable.parts import CLASSES, UNBUILT, configuration, differing
+from copick_tools.engines.quiet import quietly
 from copick_tools.engines.vit.names import is_segment_anything, renamed
 from copick_tools.errors import FormatError, NotFoundError, nearest
 
@@ -97,7 +96,7 @@ def _of_folder(folder: Path, config: Mapping[str, Any]) -> Tensors:
     made = getattr(transformers, f"{CLASSES[chosen.model_type]}Model")
     how = {"local_files_only": True, "output_loading_info": True, "ignore_mismatched_sizes": True}  # said below
     try:
-        with _quietly():
+        with quietly():
             network, said = made.from_pretrained(folder, config=chosen, dtype=torch.float32, **how)
     except pickle.UnpicklingError as error:
         raise FormatError(
@@ -124,20 +123,6 @@ def _require_those_of_config(folder: Path, said: Mapping[str, Any]) -> None:
         )
     if missing := sorted(said["missing_keys"]):
         raise FormatError(f"{folder} lacks {len(missing)} weights, such as {missing[0]}", "is the file whole?")
-
-
-@contextmanager
-def _quietly() -> Iterator[None]:
-    """Without transformers' own reports and progress bars."""
-    level, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
-    logging.set_verbosity_error()
-    logging.disable_progress_bar()
-    try:
-        yield
-    finally:
-        logging.set_verbosity(level)
-        if bars:
-            logging.enable_progress_bar()
 
 
 def _segment_anything(path: Path) -> Tensors:
