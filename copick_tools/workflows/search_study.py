@@ -88,13 +88,16 @@ class Study:
 
         with self._lock, locked(self.folder / "lock"):
             running = self.study.get_trials(deepcopy=False, states=(optuna.trial.TrialState.RUNNING,))
-            for frozen in running:
-                if frozen.number not in self._mine and self._claim(frozen.number, mine):
-                    trial = optuna.trial.Trial(self.study, frozen._trial_id)
+            for number in (frozen.number for frozen in running if frozen.number not in self._mine):
+                with ExitStack() as taken:
+                    if not self._claim(number, taken) or not self._running(number):
+                        continue  # somebody is at it, or has ended it since
+                    trial = self._trial(number)
                     deaths = self._died(trial)
                     if deaths < DEATHS:
+                        mine.enter_context(taken.pop_all())
                         return trial
-                    self.fail(frozen.number, f"the process at work on it died {deaths} times")
+                    self.fail(number, f"the process at work on it died {deaths} times")
             asked = [t for t in self.study.get_trials(deepcopy=False) if t.state != optuna.trial.TrialState.WAITING]
             if len(asked) >= most:
                 return None
@@ -133,6 +136,9 @@ class Study:
         import optuna
 
         return optuna.trial.Trial(self.study, self.study.get_trials(deepcopy=False)[number]._trial_id)
+
+    def _running(self, number: int) -> bool:
+        return self.study.get_trials(deepcopy=False)[number].state.name == "RUNNING"
 
     def values(self, trial: optuna.Trial | optuna.trial.FrozenTrial) -> dict[str, Any]:
         """What a trial tries, by name."""

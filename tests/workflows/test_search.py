@@ -180,6 +180,21 @@ class TestStudy:
         again.complete(begun(again).number, 0.6)
         assert [r.score for r in opened(tmp_path).results()] == [0.5, 0.6]
 
+    def test_a_trial_that_ends_while_it_is_looked_at_is_left_alone(self, tmp_path, study, monkeypatch):
+        begun(study)
+        claim = Study._claim
+
+        def late(self, number, mine):
+            monkeypatch.undo()
+            study.complete(number, 0.5)
+            return claim(self, number, mine)
+
+        monkeypatch.setattr(Study, "_claim", late)
+        other = opened(tmp_path)
+        assert begun(other, most=2).number == 1
+        assert [r.state for r in other.results()] == ["complete", "running"]
+        assert not list((tmp_path / "trials").glob("*.claim"))
+
     def test_many_threads_share_the_trials(self, tmp_path):
         studies, seen, lock = [opened(tmp_path) for _ in range(2)], [], threading.Lock()
 
