@@ -18,6 +18,7 @@ from torch.nn.functional import pixel_shuffle
 from transformers import SamVisionConfig, SamVisionModel
 
 from copick_tools.data.project import Project
+from copick_tools.engines import lora
 from copick_tools.engines.family import Settings
 from copick_tools.engines.registry import settings
 from copick_tools.engines.vit import stored
@@ -133,19 +134,7 @@ def _see_deviations(filters: torch.nn.Conv2d) -> None:
 
 def build(model: Model, outputs: int) -> torch.nn.Module:
     """The network: (B, 1, 1, y, x) to logits, then flows, (B, outputs, 1, y, x)."""
-    return _adapted(FlowViT(model, outputs), model)
-
-
-def _adapted(network: FlowViT, model: Model) -> FlowViT:
-    """With the parts that don't learn, and low-rank adapters in the attention."""
-    if model.frozen:
-        network.encoder.requires_grad_(False)
-    if model.lora:
-        from peft import LoraConfig, inject_adapter_in_model
-
-        how = LoraConfig(r=model.lora, lora_alpha=model.lora, target_modules=["qkv", "proj"])
-        inject_adapter_in_model(how, network.encoder)
-    return network
+    return FlowViT(model, outputs)
 
 
 def start(recipe: Recipe, outputs: int) -> torch.nn.Module:
@@ -160,7 +149,16 @@ def start(recipe: Recipe, outputs: int) -> torch.nn.Module:
             classes, flows = (outputs, False) if geometry is None else (outputs - geometry.channels, geometry.vectors)
             for part, value in read_out(found.readout, classes, flows).items():
                 getattr(network.readout, part).data[: len(value)] = value
-    return _adapted(network, model)
+    limit(network, model)
+    return network
+
+
+def limit(network: FlowViT, model: Model) -> None:
+    """Freeze what doesn't learn, in place, and put adapters beside it where the recipe says so."""
+    if model.frozen:
+        network.encoder.requires_grad_(False)
+    if model.lora:
+        lora.adapt(network.encoder, model.lora)
 
 
 def read_out(maps: tuple[torch.Tensor, torch.Tensor], classes: int, flows: bool) -> dict[str, torch.Tensor]:
@@ -221,4 +219,5 @@ def _empty(recipe: Recipe, outputs: int) -> torch.nn.Module:
     """The network without numbers, for those of a checkpoint: drawing random ones takes a ViT-L longer than reading it."""
     with torch.device("meta"):
         network = build(settings(Model, recipe), outputs)
+    lora.take_adapted(network)
     return network.to_empty(device="cpu")

@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-import json
 import pickle
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
-from huggingface_hub.errors import StrictDataclassError
-from safetensors import SafetensorError
 from transformers import Mask2FormerConfig, Mask2FormerForUniversalSegmentation
 
+from copick_tools.engines import pretrained
 from copick_tools.engines.quiet import quietly
 from copick_tools.errors import FormatError, NotFoundError, UsageError
 
-FILES = ("model.safetensors", "pytorch_model.bin", "model.safetensors.index.json", "pytorch_model.bin.index.json")
-UNBUILT = (ValueError, TypeError, KeyError, AttributeError)
 FILTERS = "model.pixel_level_module.encoder.swin.embeddings.patch_embeddings.projection.weight"
 OWN = ("class_predictor.", "criterion.")  # of the objects: made anew
 SETTINGS = {  # of the family, by where a configuration holds them
@@ -68,22 +64,12 @@ def _value(document: Mapping[str, Any], path: tuple[str, ...]) -> Any:
 
 def _configuration(folder: Path) -> Mask2FormerConfig:
     """What a folder says of its network. Raises NotFoundError, FormatError."""
-    path = folder / "config.json"
     if not folder.is_dir():
         raise NotFoundError(
             f"no folder {folder}",
             "model.weights is a folder, downloaded such as facebook/mask2former-swin-tiny-coco-instance",
         )
-    if not path.is_file() or not any((folder / name).is_file() for name in FILES):
-        raise FormatError(
-            f"no config.json with model.safetensors or pytorch_model.bin in {folder}",
-            "give a folder that transformers wrote",
-        )
-    try:
-        document = json.loads(path.read_text(encoding="utf-8"))
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise FormatError(f"{path} is no JSON") from error
-    kind = document.get("model_type") if isinstance(document, dict) else None
+    kind, document = pretrained.stated(folder)
     if kind != "mask2former":
         raise FormatError(
             f"{folder} holds a model of type {kind}, not mask2former", "give one of facebook/mask2former-swin-*"
@@ -93,10 +79,7 @@ def _configuration(folder: Path) -> Mask2FormerConfig:
         raise FormatError(
             f"{folder} has a backbone of type {backbone}, not swin", "give one of facebook/mask2former-swin-*"
         )
-    try:
-        found: Mask2FormerConfig = Mask2FormerConfig.from_dict(document)
-    except (*UNBUILT, StrictDataclassError) as error:
-        raise FormatError(f"{path} makes no Mask2Former: {' '.join(str(error).split())[:300]}") from error
+    found: Mask2FormerConfig = pretrained.configured(Mask2FormerConfig, document, folder)
     return found
 
 
@@ -111,10 +94,8 @@ def stored(folder: Path, own: Mask2FormerConfig) -> dict[str, torch.Tensor]:
             model, said = Mask2FormerForUniversalSegmentation.from_pretrained(
                 folder, local_files_only=True, output_loading_info=True, dtype=torch.float32
             )
-    except (SafetensorError, pickle.UnpicklingError, RuntimeError, OSError, EOFError, ValueError) as error:
-        raise FormatError(
-            f"the weights in {folder} can't be read: {error}", "copy them again from where they are from"
-        ) from error
+    except (pickle.UnpicklingError, *pretrained.UNREADABLE) as error:
+        raise pretrained.unread(folder, error) from error
     if missing := sorted(
         name for name in said["missing_keys"] if not name.startswith(OWN) and ".swin.layernorm." not in name
     ):

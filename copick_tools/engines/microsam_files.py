@@ -67,7 +67,7 @@ def _exported(checkpoint: Path, out: Path) -> Path:
         for prefix in (SAM, DECODER)
     )
     if card.recipe.family == "sam":
-        from copick_tools.engines.promptable.learning import merged
+        from copick_tools.engines.lora import merged
 
         torch.save(renamed_back(merged(sam)), out)
     elif card.recipe.family == FAMILY:

@@ -1,6 +1,7 @@
 """Cellpose-SAM's network: what it takes and refuses, what it starts from, and that it learns and goes on as if never stopped."""
 
 import math
+import sys
 
 import families
 import numpy as np
@@ -12,7 +13,7 @@ pytest.importorskip("transformers")
 
 from transformers import SamConfig, SamModel
 
-from copick_tools.engines import cellpose_sam, registry
+from copick_tools.engines import cellpose_sam, lora, registry
 from copick_tools.engines.cellpose_sam import FlowViT, Model, build, read_out, start
 from copick_tools.engines.vit import stored
 from copick_tools.engines.vit.names import POSITIONS, SHARED, renamed, renamed_back
@@ -119,11 +120,29 @@ def test_blocks_are_left_out_in_training_alone():
 
 @pytest.mark.parametrize(("more", "learns"), [("frozen", ("readout",)), ("lora", ("readout", "lora_"))])
 def test_what_does_not_learn(more, learns):
-    network = small(**{more: ["encoder"] if more == "frozen" else 2})
+    settings = {more: ["encoder"] if more == "frozen" else 2}
+    network = small(**settings)
+    cellpose_sam.limit(network, Model(**{**SIZES, **settings}))
     named = [name for name, weights in network.named_parameters() if weights.requires_grad]
     assert named
     assert all(any(part in name for part in learns) for name in named)
     assert all(any(part in name for name in named) for part in learns)
+
+
+def test_adapters_are_loaded_without_peft(monkeypatch):
+    adapted, plain = small(lora=2), small()
+    cellpose_sam.limit(adapted, Model(**SIZES, lora=2))
+    for name, weights in adapted.named_parameters():
+        if "lora_" in name:
+            torch.nn.init.normal_(weights, std=0.1)
+    monkeypatch.setitem(sys.modules, "peft", None)
+    lora.take_adapted(plain)
+    plain.load_state_dict(adapted.state_dict())
+    windows = torch.randn(2, 1, 1, 16, 24)
+    with torch.no_grad():
+        found, wanted = plain.eval()(windows), adapted.eval()(windows)
+    torch.testing.assert_close(found, wanted, atol=1e-4, rtol=1e-4)
+    assert not torch.allclose(found, small().eval()(windows), atol=1e-2)
 
 
 @pytest.mark.parametrize(

@@ -5,8 +5,8 @@ import pytest
 import torch
 from engines.prompting import config, disc
 
-from copick_tools.engines import sam, sam2
-from copick_tools.engines.promptable.learning import adapt, limit, merged
+from copick_tools.engines import lora, sam, sam2
+from copick_tools.engines.promptable.family import limit
 from copick_tools.engines.promptable.network import Lessons
 from copick_tools.engines.promptable.rounds import loss_of
 from copick_tools.inference.geometry import Geometry
@@ -30,7 +30,7 @@ def made(kind="sam", outputs=0, **more):
     network = FAMILIES[kind].build(model, outputs)
     limit(network.sam, model)
     if model.lora:
-        adapt(network.sam, model.lora)
+        lora.adapt(network.sam.vision_encoder, model.lora)
     network.lessons = Lessons(model, 0, 2, CRITERION)
     return network.train()
 
@@ -136,7 +136,7 @@ def test_adapters_learn_alone_and_can_be_merged(kind):
     assert all("lora_" in name for name in seeing)
     assert any(name.startswith("sam.mask_decoder") for name in moved)
     plain = FAMILIES[kind].build(settings(kind))
-    plain.take_adapted()
+    lora.take_adapted(plain)
     plain.load_state_dict(network.state_dict())
     voxels, _ = batch()
     from copick_tools.engines.promptable.parts import encoded
@@ -145,7 +145,7 @@ def test_adapters_learn_alone_and_can_be_merged(kind):
     with torch.no_grad():
         for one, other in zip(encoded(network.eval().sam, pixels), encoded(plain.eval().sam, pixels)):
             torch.testing.assert_close(one, other, atol=1e-4, rtol=1e-4)
-    assert set(merged(network.state_dict())) == set(plain.state_dict())
+    assert set(lora.merged(network.state_dict())) == set(plain.state_dict())
 
 
 def test_loss_by_hand():

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 
 from copick_tools.data.project import Project
+from copick_tools.engines import lora
 from copick_tools.engines.promptable import stored
-from copick_tools.engines.promptable.learning import adapt, limit
 from copick_tools.engines.promptable.network import Lessons, PromptableNetwork
 from copick_tools.engines.promptable.parts import built, configuration
-from copick_tools.engines.promptable.settings import Model
+from copick_tools.engines.promptable.settings import Model, Part
 from copick_tools.engines.registry import settings
 from copick_tools.errors import UsageError
 from copick_tools.inference.geometry import geometry_of
@@ -25,6 +26,12 @@ from copick_tools.training.loop import Progress
 from copick_tools.training.losses import make_criterion
 
 Kind = TypeVar("Kind", bound=Model)
+PARTS: Mapping[Part, tuple[str, ...]] = {
+    "image-encoder": ("vision_encoder",),
+    "prompt-encoder": ("prompt_encoder",),
+    "mask-decoder": ("mask_decoder",),
+}
+SEEING = ("vision_encoder", "prompt_encoder", "mask_decoder", "no_memory_embedding")  # the rest is memory
 ASKED = "instances"  # target.kind of a model that says nothing of voxels
 
 
@@ -51,6 +58,14 @@ def said(recipe: Recipe, outputs: int) -> int:
     return 0 if recipe.target.kind == ASKED else outputs
 
 
+def limit(network: Any, model: Model) -> None:
+    """Freeze what doesn't learn, in place: what the recipe names, and the memory, which no single image teaches."""
+    off = tuple(prefix for part in model.frozen for prefix in PARTS[part])
+    for name, weights in network.named_parameters():
+        if name.startswith(off) or not name.startswith(SEEING):
+            weights.requires_grad_(False)
+
+
 def start(recipe: Recipe, model: Model, outputs: int) -> PromptableNetwork:
     """The network that a training begins with, knowing how it is taught. Raises as `completed`."""
     network = build(model, said(recipe, outputs))
@@ -58,7 +73,7 @@ def start(recipe: Recipe, model: Model, outputs: int) -> PromptableNetwork:
         stored.load(network.sam, model.path, model.full)
     limit(network.sam, model)
     if model.lora:
-        adapt(network.sam, model.lora)
+        lora.adapt(network.sam.vision_encoder, model.lora)
     if not any(weights.requires_grad for weights in network.parameters()):
         raise UsageError("model.frozen leaves nothing to learn", "leave a part out of it, or -s target.kind=distances")
     criterion = make_criterion(recipe.loss, recipe.target, geometry_of(recipe))
@@ -109,7 +124,7 @@ def load(kind: type[Model], checkpoint: Path, device: str) -> Predictor:
 
     def made(recipe: Recipe, outputs: int) -> torch.nn.Module:
         network = build(settings(kind, recipe), said(recipe, outputs))
-        network.take_adapted()
+        lora.take_adapted(network)
         return network
 
     return harness.load(made, checkpoint, device)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any
 
@@ -12,7 +11,6 @@ import torch
 from copick_tools.engines.promptable.answers import SamPromptable
 from copick_tools.engines.promptable.clicks import chosen, pieces
 from copick_tools.engines.promptable.following import SamFollower
-from copick_tools.engines.promptable.learning import merged
 from copick_tools.engines.promptable.parts import encoded, remembers, sight
 from copick_tools.engines.promptable.predictor import PromptableTiled
 from copick_tools.engines.promptable.readout import Readout
@@ -116,15 +114,3 @@ class PromptableNetwork(torch.nn.Module):
             follower=SamFollower(self.sam, device, plain.bf16) if remembers(self.sam) else None,
             asking=asking,
         )
-
-    def take_adapted(self) -> None:
-        """Also load weights with adapters from now on: they are added to what they stand beside."""
-        self.register_load_state_dict_pre_hook(_merge)
-
-
-def _merge(network: torch.nn.Module, weights: Any, *_: Any) -> None:
-    """Merge adapters of weights that are about to be loaded, in place."""
-    if any("lora_" in name for name in weights):
-        plain: Mapping[str, torch.Tensor] = merged(weights)
-        weights.clear()
-        weights.update(plain)

@@ -9,8 +9,8 @@ from typing import Any
 
 import torch
 import transformers
-from huggingface_hub.errors import StrictDataclassError
 
+from copick_tools.engines.pretrained import UNBUILT
 from copick_tools.engines.promptable.images import Sight
 from copick_tools.errors import FormatError, nearest
 
@@ -24,7 +24,6 @@ CLASSES = {  # by what a configuration calls itself
     "sam3_tracker": "Sam3Tracker",
     "sam3_tracker_video": "Sam3TrackerVideo",
 }
-UNBUILT = (ValueError, TypeError, KeyError, AttributeError, RuntimeError, ZeroDivisionError, IndexError, AssertionError)
 FIXED = ("shared_image_embedding.", "prompt_encoder.shared_embedding.")  # the random frequencies of positions
 
 
@@ -52,7 +51,7 @@ def configuration(config: Mapping[str, Any]) -> Any:
     _require_known(config, usual, "model.config")
     try:
         return made(**{key: _typed(value, usual[key]) for key, value in config.items() if key != "model_type"})
-    except (*UNBUILT, StrictDataclassError) as error:
+    except UNBUILT as error:
         raise FormatError(f"model.config makes no {CLASSES[kind]}: {' '.join(str(error).split())}") from error
 
 

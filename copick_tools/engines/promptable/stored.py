@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import pickle
 import re
 from collections.abc import Mapping
@@ -11,18 +10,15 @@ from typing import Any
 
 import torch
 import transformers
-from huggingface_hub.errors import StrictDataclassError
-from safetensors import SafetensorError
 
+from copick_tools.engines import pretrained
 from copick_tools.engines.adopt.weights import Tensors, plain, tensors
-from copick_tools.engines.promptable.parts import CLASSES, UNBUILT, configuration, differing
+from copick_tools.engines.promptable.parts import CLASSES, configuration, differing
 from copick_tools.engines.quiet import quietly
 from copick_tools.engines.vit.names import is_segment_anything, renamed
 from copick_tools.errors import FormatError, NotFoundError, nearest
 
-FILES = ("model.safetensors", "pytorch_model.bin", "model.safetensors.index.json", "pytorch_model.bin.index.json")
 WHOLE = "sam3_video"  # as SAM3 is published: a detector, and the tracker that takes points and boxes
-UNREADABLE = (SafetensorError, pickle.UnpicklingError, RuntimeError, OSError, EOFError, ValueError)
 LAYER = re.compile(r"(^|\.)(layers|blocks)\.\d+\.")  # one of several alike, in the name of a weight
 MICRO_SAM = ("model_state", "sam.")  # where its training keeps the weights, and what it calls the network
 
@@ -68,27 +64,15 @@ def require_same(path: Path, config: Mapping[str, Any]) -> None:
 
 def _stated(folder: Path) -> Any:
     """What a folder says of its network."""
-    path = folder / "config.json"
-    if not path.is_file() or not any((folder / name).is_file() for name in FILES):
-        raise FormatError(
-            f"no config.json with model.safetensors or pytorch_model.bin in {folder}",
-            "give a folder that transformers wrote",
-        )
-    try:
-        document = json.loads(path.read_text(encoding="utf-8"))
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise FormatError(f"{path} is no JSON") from error
-    kind = str(document.get("model_type")) if isinstance(document, dict) else "none"
+    kind, document = pretrained.stated(folder)
     if kind == WHOLE:
         kind, document = "sam3_tracker_video", document.get("tracker_config") or {}
     if kind not in CLASSES:
         raise FormatError(
             f"{folder} holds a model of type {kind}, which takes no points and boxes", nearest(kind, CLASSES)
         )
-    try:
-        return getattr(transformers, f"{CLASSES[kind]}Config").from_dict({**document, "model_type": kind})
-    except (*UNBUILT, StrictDataclassError) as error:
-        raise FormatError(f"{path} makes no {CLASSES[kind]}: {' '.join(str(error).split())[:300]}") from error
+    made = getattr(transformers, f"{CLASSES[kind]}Config")
+    return pretrained.configured(made, {**document, "model_type": kind}, folder)
 
 
 def _of_folder(folder: Path, config: Mapping[str, Any]) -> Tensors:
@@ -98,16 +82,8 @@ def _of_folder(folder: Path, config: Mapping[str, Any]) -> Tensors:
     try:
         with quietly():
             network, said = made.from_pretrained(folder, config=chosen, dtype=torch.float32, **how)
-    except pickle.UnpicklingError as error:
-        raise FormatError(
-            f"the weights in {folder} aren't loaded: they are no plain tensors",
-            "files that hold pickled code are never run; give a model.safetensors",
-        ) from error
-    except UNREADABLE as error:
-        raise FormatError(
-            f"the weights in {folder} can't be read: {' '.join(str(error).split())[:300]}",
-            "copy them again from where they are from",
-        ) from error
+    except (pickle.UnpicklingError, *pretrained.UNREADABLE) as error:
+        raise pretrained.unread(folder, error) from error
     _require_those_of_config(folder, said)
     return dict(network.state_dict())
 
