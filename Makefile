@@ -25,10 +25,10 @@ croissant: $(VENV)/.installed
 	$(BIN)/popsicle manifest check croissant/phantom-sim --data build/phantom-sim
 
 test: $(VENV)/.installed-test
-	$(BIN)/python -m pytest -q -n $(WORKERS) --dist loadfile -m "not slow and not gpu and not network"
+	$(BIN)/python -m pytest -q -n $(WORKERS) --dist loadfile --durations=12 -m "not slow and not gpu and not network"
 
 test-slow: $(VENV)/.installed-test
-	$(BIN)/python -m pytest -q -n $(WORKERS) --dist loadfile -m "slow and not gpu and not network"
+	$(BIN)/python -m pytest -q -n $(WORKERS) --dist loadfile --durations=12 -m "slow and not gpu and not network"
 
 lint: $(VENV)/.installed-dev
 	$(BIN)/ruff check .

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import functools
 import json
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,7 +13,7 @@ import numpy as np
 import pytest
 from click.testing import CliRunner, Result
 
-from copick_tools.data.project import Project, ProjectObject, create_project
+from copick_tools.data.project import Project, ProjectObject, create_project, open_project
 from copick_tools.data.splits import write_splits
 from copick_tools.data.uris import PicksUri, SegmentationUri, TomogramUri
 from copick_tools.data.write import write_picks, write_segmentation, write_tomogram
@@ -85,16 +86,29 @@ def make_project(folder: Path, runs: int = 3) -> Project:
     return project
 
 
+def copied(project: Project, folder: Path) -> Project:
+    """A project's copy, which takes a hundredth of the time."""
+    shutil.copytree(project.folder, folder)
+    config = folder / project.config.name
+    config.write_text(config.read_text().replace(str(project.folder), str(folder)))
+    return open_project(config)
+
+
 @pytest.fixture(scope="session")
-def shared_project(tmp_path_factory: pytest.TempPathFactory) -> Project:
+def _made(tmp_path_factory: pytest.TempPathFactory) -> Project:
+    return make_project(tmp_path_factory.mktemp("made") / "project")
+
+
+@pytest.fixture(scope="session")
+def shared_project(_made: Project, tmp_path_factory: pytest.TempPathFactory) -> Project:
     """The project, for tests that only read it."""
-    return make_project(tmp_path_factory.mktemp("shared"))
+    return copied(_made, tmp_path_factory.mktemp("shared") / "project")
 
 
 @pytest.fixture
-def project(tmp_path: Path) -> Project:
+def project(_made: Project, tmp_path: Path) -> Project:
     """The project, for tests that write into it."""
-    return make_project(tmp_path / "project")
+    return copied(_made, tmp_path / "project")
 
 
 @pytest.fixture(scope="session")

@@ -12,6 +12,7 @@ from local_portal import LocalPortal
 from portal_scenes import phantom
 
 ROOT = Path(__file__).parents[1]
+SHORTER = {"train phantom-sim/unet-small": 7, "train organelle-sim/ais": 2}  # the whole trainings take many minutes
 PICKS = ROOT / "tests/data/TS_5_4_beta-amylase.json"
 
 
@@ -34,7 +35,9 @@ def walk(tmp_path_factory, portal):
     long = ("popsicle bench", "popsicle search")  # an hour; their own tests run them
     skipped = (*own_files, *long)
     script = "\n".join(line for line in lines if not line.startswith(skipped))
-    script = script.replace("-c cells --out ais", "-c cells --out ais -s train.epochs=2 -s train.validate_every=2")
+    for command, epochs in SHORTER.items():
+        assert command in script
+        script = script.replace(command, f"{command} -s train.epochs={epochs} -s train.validate_every={epochs}")
     environment = {**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}", **portal}
     environment.pop("OMP_NUM_THREADS", None)
 
@@ -52,7 +55,9 @@ def test_held_out_runs_score_well(walk):
     scores = json.loads((folder / "experiment/scores.json").read_text())
     assert scores["rule"] == "kaggle"
     assert scores["run_names"] == ["TS_007", "TS_008"]
-    assert scores["score"] >= 0.45  # 0.60 and more where it was measured; processors differ
+    assert (
+        scores["score"] > 0.3
+    )  # after a third of the training, all of which `make demo` does; random picks score 0.04
     assert (folder / "report.html").stat().st_size > 100_000
 
 

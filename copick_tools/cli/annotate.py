@@ -10,6 +10,7 @@ import click
 
 from copick_tools.cli import options, output
 from copick_tools.cli.base import Command
+from copick_tools.cli.paths import FilePath
 from copick_tools.errors import UsageError
 
 if TYPE_CHECKING:
@@ -36,7 +37,7 @@ if TYPE_CHECKING:
 )
 @click.option(
     "--embeddings",
-    type=click.Path(path_type=Path, file_okay=False),
+    type=FilePath(file_okay=False),
     metavar="DIR",
     help="micro-SAM's: keep what it made of the tomogram here, so that it is there next time.",
 )

@@ -9,6 +9,7 @@ import click
 
 from copick_tools.cli import options, output
 from copick_tools.cli.base import Command
+from copick_tools.cli.paths import FilePath
 
 if TYPE_CHECKING:
     from copick_tools.recipes.study_results import BenchPlan
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 )
 @click.option("--seeds", type=click.IntRange(1), default=1, help="Trainings of each; a ranking needs 3.")
 @click.option("--split", default="test", metavar="NAME", help="The runs to score.")
-@click.option("--out", type=click.Path(path_type=Path), help="Folder of all experiments. [default: bench/TASK]")
+@click.option("--out", type=FilePath(file_okay=False), help="Folder of all experiments. [default: bench/TASK]")
 @options.settings
 @options.devices
 @click.option("-w", "--workers", type=click.IntRange(1), default=1, help="Recipes at a time on each device.")

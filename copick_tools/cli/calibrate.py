@@ -10,6 +10,7 @@ import click
 
 from copick_tools.cli import options, output, predicting
 from copick_tools.cli.base import Command
+from copick_tools.cli.paths import FilePath
 from copick_tools.errors import UsageError
 
 if TYPE_CHECKING:
@@ -26,7 +27,7 @@ OF_INSTANCES = {"settings": "--set", "promptable": "--promptable", "embeddings":
 
 
 @click.command(cls=Command, sections=predicting.SECTIONS)
-@click.argument("checkpoints", nargs=-1, required=True, metavar="CHECKPOINT...", type=click.Path(path_type=Path))
+@click.argument("checkpoints", nargs=-1, required=True, metavar="CHECKPOINT...", type=FilePath())
 @options.config
 @click.option("-i", "--input", "tomogram", metavar="TOMOGRAM", required=True, help="For example wbp@10.012.")
 @click.option(
@@ -54,7 +55,7 @@ OF_INSTANCES = {"settings": "--set", "promptable": "--promptable", "embeddings":
 @predicting.prompting
 @click.option(
     "--out",
-    type=click.Path(path_type=Path),
+    type=FilePath(),
     help="[default: thresholds.yaml, of instances instance-thresholds.yaml, beside CHECKPOINT]",
 )
 @predicting.tiling

@@ -10,6 +10,7 @@ import click
 
 from copick_tools.cli import options, output
 from copick_tools.cli.base import Command
+from copick_tools.cli.paths import FilePath
 
 if TYPE_CHECKING:
     from copick_tools.types import RunResult
@@ -29,7 +30,7 @@ class Show:
 
 
 @click.command(cls=Command)
-@click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder for everything the demo makes.")
+@click.option("--out", type=FilePath(file_okay=False), required=True, help="Folder for everything the demo makes.")
 @click.option("--preset", metavar="easy|hard", help="Difficulty of the simulation. [default: hard]")
 @click.option("--runs", type=click.IntRange(3), help="Tomograms. [default: 8]")
 @click.option("--seed", type=click.IntRange(0), help="[default: 0]")

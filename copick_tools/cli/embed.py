@@ -9,16 +9,15 @@ import click
 
 from copick_tools.cli import options, predicting
 from copick_tools.cli.base import Command
+from copick_tools.cli.paths import FilePath
 from copick_tools.cli.walking import walk
 
 
 @click.command(cls=Command)
-@click.argument("checkpoint", metavar="CHECKPOINT", type=click.Path(path_type=Path))
+@click.argument("checkpoint", metavar="CHECKPOINT", type=FilePath())
 @options.config
 @click.option("-i", "--input", "tomogram", metavar="TOMOGRAM", required=True, help="For example wbp@10.012.")
-@click.option(
-    "--out", type=click.Path(path_type=Path, file_okay=False), required=True, help="Folder that keeps the embeddings."
-)
+@click.option("--out", type=FilePath(file_okay=False), required=True, help="Folder that keeps the embeddings.")
 @predicting.promptable
 @click.option(
     "-s",

@@ -9,6 +9,7 @@ import click
 
 from copick_tools.cli import options, output
 from copick_tools.cli.base import Command
+from copick_tools.cli.paths import FilePath
 from copick_tools.errors import UsageError
 
 if TYPE_CHECKING:
@@ -60,7 +61,7 @@ KINDS = {"picks": POINTS, "segmentations": SEMANTIC, "instances": INSTANCES}
 @click.option(
     "--network", multiple=True, metavar="OBJECT", help="Instances: VOI, adapted Rand error and clDice of this one, too."
 )
-@click.option("--out", type=click.Path(path_type=Path), help="Folder for scores.json, and matches.csv of picks.")
+@click.option("--out", type=FilePath(file_okay=False), help="Folder for scores.json, and matches.csv of picks.")
 @options.run_names
 @options.split
 @options.as_json

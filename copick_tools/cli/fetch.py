@@ -10,6 +10,7 @@ import click
 
 from copick_tools.cli import options, output
 from copick_tools.cli.base import Command
+from copick_tools.cli.paths import FilePath
 from copick_tools.cli.walking import tell
 from copick_tools.errors import UsageError
 
@@ -24,7 +25,7 @@ NUMBER = click.IntRange(1, 2**31 - 1)  # the portal's ids
 
 @click.command(cls=Command)
 @click.argument("task", required=False)
-@click.option("--out", type=click.Path(path_type=Path, file_okay=False), required=True, help="Folder of the project.")
+@click.option("--out", type=FilePath(file_okay=False), required=True, help="Folder of the project.")
 @click.option("--dataset-id", type=NUMBER, multiple=True, help="Portal dataset; repeat for more.")
 @click.option("--deposition-id", type=NUMBER, multiple=True, help="Portal deposition; repeat for more.")
 @click.option("--run-id", type=NUMBER, multiple=True, help="Portal run; repeat for more.")

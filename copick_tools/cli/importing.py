@@ -9,14 +9,15 @@ import click
 
 from copick_tools.cli import options, output
 from copick_tools.cli.base import Command
+from copick_tools.cli.paths import FilePath
 from copick_tools.cli.walking import walk
 from copick_tools.errors import UsageError
 
 
 @click.command(name="import", cls=Command)
-@click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path))
-@click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder of the project.")
-@click.option("--picks", multiple=True, type=click.Path(path_type=Path), help="STAR, CSV or JSON; repeat for more.")
+@click.argument("files", nargs=-1, required=True, type=FilePath())
+@click.option("--out", type=FilePath(file_okay=False), required=True, help="Folder of the project.")
+@click.option("--picks", multiple=True, type=FilePath(), help="STAR, CSV or JSON; repeat for more.")
 @click.option("--voxel-spacing", type=float, help="Angstrom; overrides the headers.")
 @click.option("--pixel-size", type=float, help="Angstrom per unit of voxel coordinates in --picks, if they don't say.")
 @click.option("--object", "object_name", help="Object of picks that don't name theirs.")

@@ -9,6 +9,7 @@ import click
 
 from copick_tools.cli import options, output
 from copick_tools.cli.base import Command
+from copick_tools.cli.paths import FilePath
 from copick_tools.cli.walking import walk
 from copick_tools.errors import FormatError, UsageError
 
@@ -48,7 +49,7 @@ SECTIONS = {
 )
 @click.option(
     "--methods",
-    type=click.Path(path_type=Path),
+    type=FilePath(),
     help="YAML of a method for each object, in place of the options below.",
 )
 @click.option(
@@ -144,9 +145,10 @@ def _as_typed(message: str) -> str:
     >>> _as_typed("--: others: join goes with method network, not components (got {'join': 4})")
     'join goes with method network, not components'
     """
-    key, _, reason = message.removeprefix("--: ").partition(": ")
-    if key in ("others", "(root)"):  # what it got is all options
-        text = reason.partition(" (got {")[0].replace("class_aware: false", "--no-class-aware")
+    said = message.removeprefix("--: ")
+    key, _, reason = said.partition(": ")
+    if key == "others" or " " in key:  # it is about several options
+        text = said.removeprefix("others: ").partition(" (got {")[0].replace("class_aware: false", "--no-class-aware")
     else:
         text = f"--{key.removeprefix('others.')}: {reason}"
     return text.replace("_", "-")

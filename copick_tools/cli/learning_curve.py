@@ -9,6 +9,7 @@ import click
 
 from copick_tools.cli import options, output
 from copick_tools.cli.base import Command
+from copick_tools.cli.paths import FilePath
 from copick_tools.errors import UsageError
 
 if TYPE_CHECKING:
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 @click.command(cls=Command)
 @click.argument("recipe", metavar="RECIPE")
 @options.config
-@click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder of all trainings.")
+@click.option("--out", type=FilePath(file_okay=False), required=True, help="Folder of all trainings.")
 @click.option(
     "--objects", metavar="N,N,…", help="Numbers of annotated objects, or all. [default: 1, 2, 4, … and all there are]"
 )

@@ -10,6 +10,7 @@ import click
 
 from copick_tools.cli import options, output, predicting
 from copick_tools.cli.base import Command
+from copick_tools.cli.paths import FilePath
 from copick_tools.cli.walking import walk
 from copick_tools.errors import UsageError
 
@@ -28,11 +29,11 @@ OF_FILES = {"out": "--out", "voxel_spacing": "--voxel-spacing", "invert": "--inv
 
 
 @click.command(cls=Command, sections=predicting.SECTIONS)
-@click.argument("paths", nargs=-1, required=True, metavar="CHECKPOINT... [FILE...]", type=click.Path(path_type=Path))
+@click.argument("paths", nargs=-1, required=True, metavar="CHECKPOINT... [FILE...]", type=FilePath())
 @options.config_or_files
 @click.option("-i", "--input", "tomogram", metavar="TOMOGRAM", help="Tomograms of the project, for example wbp@10.012.")
 @click.option("-o", "--output", "picks", metavar="PICKS", help="Where to write, for example :unet/1 for all objects.")
-@click.option("--out", type=click.Path(path_type=Path), help="Table for FILES: .star, .csv or .json.")
+@click.option("--out", type=FilePath(), help="Table for FILES: .star, .csv or .json.")
 @click.option("--voxel-spacing", type=float, help="Angstrom; overrides the headers of FILES.")
 @click.option("--invert", is_flag=True, help="FILES have bright particles.")
 @click.option(

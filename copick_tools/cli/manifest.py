@@ -9,6 +9,7 @@ import click
 
 from copick_tools.cli import options, output
 from copick_tools.cli.base import CONTEXT, Command
+from copick_tools.cli.paths import FilePath
 from copick_tools.errors import UsageError
 
 if TYPE_CHECKING:
@@ -25,7 +26,7 @@ def manifest() -> None:
 @manifest.command(cls=Command)
 @options.config_or_files
 @click.option("--task", metavar="TASK", help="Instead of a project: what is public of a portal task, without data.")
-@click.option("--out", type=click.Path(path_type=Path), help="Folder of the manifest. [default: PROJECT/Croissant]")
+@click.option("--out", type=FilePath(file_okay=False), help="Folder of the manifest. [default: PROJECT/Croissant]")
 @click.option("--base-url", metavar="URL", help="https address of the published project. [default: relative names]")
 @click.option("--name", help="[default: the project's]")
 @click.option("--description", help="[default: the project's]")
@@ -111,9 +112,9 @@ def _show_build(result: ManifestBuild, as_json: bool) -> None:
 
 
 @manifest.command(cls=Command)
-@click.argument("paths", nargs=-1, type=click.Path(path_type=Path))
+@click.argument("paths", nargs=-1, type=FilePath())
 @options.config_or_files
-@click.option("--data", type=click.Path(path_type=Path), help="Folder of the data, if it isn't the manifest's own.")
+@click.option("--data", type=FilePath(file_okay=False), help="Folder of the data, if it isn't the manifest's own.")
 @workers
 @options.as_json
 def check(paths: tuple[Path, ...], config: Path | None, data: Path | None, workers: int | None, as_json: bool) -> None:

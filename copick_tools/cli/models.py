@@ -9,6 +9,7 @@ import click
 
 from copick_tools.cli import options, output
 from copick_tools.cli.base import CONTEXT, Command
+from copick_tools.cli.paths import FilePath
 from copick_tools.cli.predicting import MODELS
 
 
@@ -74,10 +75,8 @@ def _checkpoint(text: str) -> Path | None:
 
 
 @models.command(name="convert", cls=Command)
-@click.argument("path", type=click.Path(path_type=Path))
-@click.option(
-    "--out", type=click.Path(path_type=Path), required=True, help="Checkpoint to write, for example best.ckpt."
-)
+@click.argument("path", type=FilePath())
+@click.option("--out", type=FilePath(), required=True, help="Checkpoint to write, for example best.ckpt.")
 @click.option("--task", metavar="TASK", help="Whose objects the model knows. [default: those of the project -c]")
 @options.config_or_files
 @click.option("--voxel-spacing", type=float, help="Angstrom, of the training data, where PATH doesn't say it.")

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any, TypeVar
 
 import click
 
+from copick_tools.cli.paths import FilePath
 from copick_tools.errors import UsageError
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -17,7 +17,7 @@ def _config(required: bool) -> Callable[[F], F]:
     return click.option(
         "-c",
         "--config",
-        type=click.Path(path_type=Path),
+        type=FilePath(),
         envvar="COPICK_CONFIG",
         show_envvar=True,
         required=required,

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from copick_tools.cli.paths import FilePath
 from copick_tools.errors import NotFoundError, UsageError
 
 if TYPE_CHECKING:
@@ -118,7 +119,7 @@ promptable = click.option(
 )
 embeddings = click.option(
     "--embeddings",
-    type=click.Path(path_type=Path, file_okay=False),
+    type=FilePath(file_okay=False),
     help="Folder to keep encoded slices in; popsicle embed fills it beforehand.",
 )
 prompting = _together(promptable, embeddings)

@@ -8,12 +8,13 @@ import click
 
 from copick_tools.cli import output
 from copick_tools.cli.base import Command
+from copick_tools.cli.paths import FilePath
 
 
 @click.command(cls=Command)
-@click.argument("folders", nargs=-1, required=True, metavar="DIR...", type=click.Path(path_type=Path))
-@click.option("--out", type=click.Path(path_type=Path), required=True, help="The HTML file.")
-@click.option("--csv", "numbers", type=click.Path(path_type=Path), help="The numbers too, one in each line.")
+@click.argument("folders", nargs=-1, required=True, metavar="DIR...", type=FilePath())
+@click.option("--out", type=FilePath(), required=True, help="The HTML file.")
+@click.option("--csv", "numbers", type=FilePath(), help="The numbers too, one in each line.")
 @click.option("--baseline", metavar="METHOD", help="Compare the other methods with this one, in percent.")
 def report(folders: tuple[Path, ...], out: Path, numbers: Path | None, baseline: str | None) -> None:
     """Make one HTML file from evaluations, searches, benchmark runs, learning curves and tests of robustness.

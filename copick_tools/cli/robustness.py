@@ -10,6 +10,7 @@ import click
 
 from copick_tools.cli import options, output, predicting
 from copick_tools.cli.base import Command
+from copick_tools.cli.paths import FilePath
 from copick_tools.errors import UsageError
 
 if TYPE_CHECKING:
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 
 
 @click.command(cls=Command, sections=predicting.SECTIONS)
-@click.argument("checkpoints", nargs=-1, required=True, metavar="CHECKPOINT...", type=click.Path(path_type=Path))
+@click.argument("checkpoints", nargs=-1, required=True, metavar="CHECKPOINT...", type=FilePath())
 @options.config
 @click.option("-i", "--input", "tomogram", metavar="TOMOGRAM", required=True, help="For example wbp@10.012.")
 @click.option("--reference", metavar="URI", help="The truth. [default: the recipe's, else the task's]")
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
     help="poisson, blur, downsample, anisotropic, invert, wedge; repeat for more. [default: all, at the paper's levels]",
 )
 @click.option("--seed", type=click.IntRange(0), default=0, help="Of the noise.")
-@click.option("--out", type=click.Path(path_type=Path), help="Folder for robustness.json, which report shows.")
+@click.option("--out", type=FilePath(file_okay=False), help="Folder for robustness.json, which report shows.")
 @click.option(
     "-s", "--set", "settings", multiple=True, metavar="KEY=VALUE", help="How instances are made, as in segment."
 )

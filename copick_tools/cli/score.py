@@ -8,11 +8,12 @@ import click
 
 from copick_tools.cli import options, output
 from copick_tools.cli.base import Command
+from copick_tools.cli.paths import FilePath
 
 
 @click.command(cls=Command)
-@click.argument("submission", metavar="SUBMISSION.csv", type=click.Path(path_type=Path))
-@click.argument("reference", metavar="REFERENCE.csv", type=click.Path(path_type=Path))
+@click.argument("submission", metavar="SUBMISSION.csv", type=FilePath())
+@click.argument("reference", metavar="REFERENCE.csv", type=FilePath())
 @click.option(
     "--task", required=True, metavar="TASK", help="phantom or motorbench, or your own with a challenge's code."
 )
@@ -25,11 +26,11 @@ from copick_tools.cli.base import Command
     default=True,
     help="Rows of an experiment that the reference doesn't know: an error, or dropped as the official code does.",
 )
-@click.option("--baseline", metavar="CSV", type=click.Path(path_type=Path), help="A second submission to compare with.")
+@click.option("--baseline", metavar="CSV", type=FilePath(), help="A second submission to compare with.")
 @click.option(
     "--split", metavar="NAME", help="Which split of the task the reference is; the report's leaderboard asks."
 )
-@click.option("--out", type=click.Path(path_type=Path), help="Folder for scores.json.")
+@click.option("--out", type=FilePath(file_okay=False), help="Folder for scores.json.")
 @options.as_json
 def score(
     submission: Path,

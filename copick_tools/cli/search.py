@@ -8,6 +8,7 @@ import click
 
 from copick_tools.cli import options, output
 from copick_tools.cli.base import Command
+from copick_tools.cli.paths import FilePath
 
 
 @click.command(cls=Command)
@@ -18,10 +19,10 @@ from copick_tools.cli.base import Command
 )
 @click.option(
     "--space",
-    type=click.Path(path_type=Path),
+    type=FilePath(),
     help="YAML of what to search. [default: the family's, around the recipe]",
 )
-@click.option("--out", type=click.Path(path_type=Path), help="Search folder. [default: searches/TASK/FAMILY[/NAME]]")
+@click.option("--out", type=FilePath(file_okay=False), help="Search folder. [default: searches/TASK/FAMILY[/NAME]]")
 @options.settings
 @options.devices
 @click.option("-w", "--workers", type=click.IntRange(1), default=1, help="Trainings at a time on each device.")

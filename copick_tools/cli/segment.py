@@ -11,11 +11,12 @@ import click
 
 from copick_tools.cli import options, output, predicting
 from copick_tools.cli.base import Command
+from copick_tools.cli.paths import FilePath
 from copick_tools.cli.walking import walk
 
 
 @click.command(cls=Command, sections=predicting.SECTIONS)
-@click.argument("checkpoints", nargs=-1, required=True, metavar="CHECKPOINT...", type=click.Path(path_type=Path))
+@click.argument("checkpoints", nargs=-1, required=True, metavar="CHECKPOINT...", type=FilePath())
 @options.config
 @click.option("-i", "--input", "tomogram", metavar="TOMOGRAM", required=True, help="For example wbp@10.012.")
 @click.option(

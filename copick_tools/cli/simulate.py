@@ -10,6 +10,7 @@ import click
 
 from copick_tools.cli import options, output
 from copick_tools.cli.base import CONTEXT, Command
+from copick_tools.cli.paths import FilePath
 from copick_tools.cli.walking import walk
 
 if TYPE_CHECKING:
@@ -56,7 +57,7 @@ def simulate() -> None:
 def _of_the_project(runs: str, shape: str, voxel_spacing: str, preset: str) -> Callable[[F], F]:
     """What every simulation may be asked for; the texts are defaults, and what `hard` is."""
     given = (
-        click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder of the project."),
+        click.option("--out", type=FilePath(file_okay=False), required=True, help="Folder of the project."),
         click.option("--runs", type=click.IntRange(1), help=f"Tomograms. [default: {runs}]"),
         click.option("--shape", type=Shape(), help=f"Voxels along z, y, x. [default: {shape}]"),
         click.option("--voxel-spacing", type=float, help=f"Angstrom. [default: {voxel_spacing}]"),
@@ -91,7 +92,7 @@ _of_the_microscope = _all(
 @click.option(
     "--positions",
     multiple=True,
-    type=click.Path(path_type=Path),
+    type=FilePath(),
     help="Picks (STAR, CSV, copick JSON, or a folder of them) to place particles at; repeat for more runs.",
 )
 @click.option(

@@ -11,6 +11,7 @@ import click
 
 from copick_tools.cli import options, output
 from copick_tools.cli.base import Command
+from copick_tools.cli.paths import FilePath
 from copick_tools.errors import UsageError
 
 if TYPE_CHECKING:
@@ -27,7 +28,7 @@ NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9.+-]*")
 @click.option(
     "--from",
     "source",
-    type=click.Path(path_type=Path),
+    type=FilePath(),
     help="A published list: JSON, CSV (run, split) or a Croissant's metadata.json.",
 )
 @click.option("--task", metavar="TASK", help="The numbers of runs that the paper states.")
@@ -40,7 +41,7 @@ NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9.+-]*")
     "regex:PATTERN (its first group, of the run's name) or none; repeat for more. [default: specimen and grid, else "
     "dataset, as far as they are known]",
 )
-@click.option("--metadata", type=click.Path(path_type=Path), help="CSV with columns run and what is known of it.")
+@click.option("--metadata", type=FilePath(), help="CSV with columns run and what is known of it.")
 @click.option(
     "--reference", multiple=True, metavar="URI", help="Picks or segmentation to balance. [default: the task's]"
 )

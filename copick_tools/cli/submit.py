@@ -9,13 +9,14 @@ import click
 
 from copick_tools.cli import options, output
 from copick_tools.cli.base import Command
+from copick_tools.cli.paths import FilePath
 
 
 @click.command(cls=Command)
 @options.config
 @click.option("-i", "--input", "picks", multiple=True, required=True, metavar="PICKS", help='For example "*:unet/1".')
 @click.option("--task", required=True, metavar="TASK", help="phantom or motorbench.")
-@click.option("--out", type=click.Path(path_type=Path), required=True, help="The CSV file.")
+@click.option("--out", type=FilePath(), required=True, help="The CSV file.")
 @click.option("--threshold", type=float, help="Least score of a pick. [default: 0]")
 @click.option(
     "--tomogram",

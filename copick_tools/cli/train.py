@@ -9,6 +9,7 @@ import click
 
 from copick_tools.cli import options, output
 from copick_tools.cli.base import Command
+from copick_tools.cli.paths import FilePath
 
 if TYPE_CHECKING:
     from copick_tools.workflows.train import Plan
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 @click.argument("recipe")
 @options.config
 @click.option(
-    "--out", type=click.Path(path_type=Path), help="Experiment folder. [default: experiments/TASK/FAMILY[/NAME]]"
+    "--out", type=FilePath(file_okay=False), help="Experiment folder. [default: experiments/TASK/FAMILY[/NAME]]"
 )
 @click.option("--resume", is_flag=True, help="Go on with an unfinished experiment; start where there is none.")
 @options.settings

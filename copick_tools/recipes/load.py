@@ -61,7 +61,7 @@ def load_task(name: str | Path) -> Task:
 def load_recipe(name: str | Path, settings: tuple[str, ...] = ()) -> Recipe:
     """A shipped recipe by name (TASK/FAMILY) or any recipe by path, with ``KEY=VALUE`` settings applied on top.
 
-    Raises NotFoundError (no such recipe or key), FormatError (not a valid recipe).
+    Raises NotFoundError (no such recipe), FormatError (not a valid recipe), UsageError (a setting that isn't KEY=VALUE).
     """
     document = read_yaml(_find(name, "recipes", recipe_names()))
     for setting in settings:
@@ -100,7 +100,7 @@ def flat(document: dict[str, Any], before: str = "") -> dict[str, Any]:
 
 
 def told(part: Model, settings: Sequence[str], name: str) -> Model:
-    """A part of a recipe with some of its keys set by ``name.key=VALUE``. Raises FormatError, UsageError for other keys."""
+    """A part of a recipe with some of its keys set by ``name.key=VALUE``. Raises FormatError; UsageError for other keys."""
     document = {name: part.model_dump(mode="json")}
     for setting in settings:
         if not setting.startswith(f"{name}."):
@@ -122,13 +122,14 @@ def parse(model: type[Model], document: dict[str, Any], where: str) -> Model:
         return model.model_validate(document)
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
-        key = ".".join(str(part) for part in first["loc"]) or "(root)"
+        key = ".".join(str(part) for part in first["loc"])
         if first["type"] == "extra_forbidden":
             raise FormatError(
                 f"{where}: unknown key '{key}'", nearest(str(first["loc"][-1]), _known(model, first["loc"]))
             ) from error
         reason = first["msg"].removeprefix("Value error, ")
-        raise FormatError(f"{where}: {key}: {reason} (got {_short(first.get('input'))})") from error
+        about = f"{key}: {reason} (got {_short(first.get('input'))})" if key else reason  # of all keys together
+        raise FormatError(f"{where}: {about}") from error
 
 
 def _short(value: Any) -> str:
@@ -161,17 +162,17 @@ def _find(name: str | Path, kind: str, shipped: list[str]) -> Path:
 
 
 def _set(document: dict[str, Any], setting: str) -> None:
-    """Apply one ``a.b.c=VALUE`` (VALUE is YAML) to a nested mapping, in place."""
+    """Apply one ``a.b.c=VALUE`` (VALUE is YAML) to a nested mapping, in place. Raises UsageError."""
     key, equals, text = setting.partition("=")
     if not equals or not key:
-        raise FormatError(f"--set {setting}: expected KEY=VALUE", "for example -s train.epochs=20")
+        raise UsageError(f"--set {setting}: expected KEY=VALUE", "for example -s train.epochs=20")
     *parents, last = key.split(".")
     for parent in parents:
         document = document.setdefault(parent, {})
         if not isinstance(document, dict):
-            raise FormatError(f"--set {setting}: '{parent}' holds a value, no keys")
+            raise UsageError(f"--set {setting}: '{parent}' holds a value, no keys")
     try:
         document[last] = yaml.safe_load(text)
     except yaml.YAMLError as error:
         hint = f"quote it: -s '{key}=\"{text}\"'" if text[:1] in "*&!%@`{[" else None
-        raise FormatError(f"--set {setting}: the value is no YAML", hint) from error
+        raise UsageError(f"--set {setting}: the value is no YAML", hint) from error

@@ -108,7 +108,7 @@ def own_checkpoints(paths: Sequence[Path]) -> tuple[Path, ...]:
         if kind_of(path) is not None:
             raise UsageError(
                 f"{path} is a model of another tool",
-                f"convert it first: popsicle models convert {path} --out best.ckpt",
+                f"convert it first: popsicle models convert {path} -c CONFIG --voxel-spacing ANGSTROM --out best.ckpt",
             )
     return tuple(_own(path) for path in paths)
 

@@ -11,13 +11,15 @@ from copick_tools.data import read
 from copick_tools.data.project import Project
 from copick_tools.data.uris import TomogramUri
 from copick_tools.errors import UsageError
+from copick_tools.recipes.load import told
+from copick_tools.recipes.prompting import Prompting
+from copick_tools.recipes.recipe import Recipe
 from copick_tools.types import RunResult
 from copick_tools.volumes.normalize import Volume
 from copick_tools.workflows.devices import on_devices
 from copick_tools.workflows.pipeline import Stages, in_memory
 from copick_tools.workflows.predict import Model
 from copick_tools.workflows.prompting import Answering, Asked, encode
-from copick_tools.workflows.segment_instances import set_parts
 
 
 @dataclass(frozen=True)
@@ -39,7 +41,11 @@ class Embedding:
 
         if self.asked.oracle is not None:
             raise UsageError("an oracle doesn't look at images", "popsicle segment takes it as it is")
-        set_parts(read_card(self.checkpoint).recipe, self.settings)
+        self.prompting(read_card(self.checkpoint).recipe)
+
+    def prompting(self, recipe: Recipe) -> Prompting:
+        """That of a recipe, with the settings. Raises UsageError for others."""
+        return told(recipe.prompting, self.settings, "prompting")
 
     def finished(self, run: str) -> bool:
         """Only who looks at the voxels can tell; what is there isn't made again."""
@@ -48,8 +54,7 @@ class Embedding:
     def stages(self, device: str) -> Stages:
         """Open the models on a device."""
         model = Model.open(self.checkpoint, device)
-        prompting = set_parts(model.card.recipe, self.settings)[1]
-        recipe = model.card.recipe.model_copy(update={"prompting": prompting})
+        recipe = model.card.recipe.model_copy(update={"prompting": self.prompting(model.card.recipe)})
         place = self.project, model.card.task, None
         answering = Answering.of(model.predictor, self.asked, recipe, place, device)
 

@@ -296,7 +296,7 @@ class TestTrain:
             (("reference='*:nobody/0'",), "no reference picks match", 1),
             (("input=wbp@7",), "no tomogram wbp@7", 1),
             (("task=phantom",), "has label", 2),
-            (("train.lr",), "expected KEY=VALUE", 1),
+            (("train.lr",), "expected KEY=VALUE", 2),
             (("target.region=region:me/1",), "no segmentation region", 1),
         ],
     )

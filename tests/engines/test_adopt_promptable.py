@@ -7,9 +7,11 @@ import shutil
 import numpy as np
 import pytest
 import torch
+from click.testing import CliRunner
 from engines.prompting import TINY, asked, network
 from training.cells import cells
 
+from copick_tools.cli.main import popsicle as main
 from copick_tools.data.project import open_project
 from copick_tools.data.read import read_segmentation
 from copick_tools.data.uris import segmentation_uri
@@ -116,6 +118,47 @@ def test_segment_with_a_folder(popsicle, project, folders, kind):
     assert [run["status"] for run in found["runs"]] == ["done"]
     ids = read_segmentation(open_project(project.config), "B", segmentation_uri(output)).numpy()
     assert ids.max() == found["runs"][0]["counts"]["mito"]
+
+
+@pytest.mark.slow
+def test_embeddings_by_command(popsicle, project, folders, tmp_path):
+    """Stored once, and used: the instances are those without. A changed tomogram is refused."""
+    shutil.copytree(project.folder, tmp_path / "copy")
+    config, kept = tmp_path / "copy/copick.json", tmp_path / "kept"
+    one = ("-c", config, "-i", "wbp@10.0", "-r", "B")
+    made = popsicle.json("embed", folders / "sam", *one, "--out", kept, "-s", "prompting.tile=16")
+    depth = open_project(config).root.get_run("B").get_voxel_spacing(10.0).get_tomograms("wbp")[0].numpy().shape[0]
+    assert made["runs"][0]["counts"]["encoded"] % depth == 0
+    again = popsicle.json("embed", folders / "sam", *one, "--out", kept, "-s", "prompting.tile=16")
+    assert again["runs"][0]["counts"] == {"encoded": 0, "kept": made["runs"][0]["counts"]["encoded"]}
+    settings = [part for setting in EASY for part in ("-s", f"prompting.amg.{setting}")]
+    outputs = ("mito:fresh/1?instance=true", "mito:kept/1?instance=true")
+    for output, more in zip(outputs, ((), ("--embeddings", kept))):
+        popsicle("segment", folders / "sam", *one, "-o", output, *settings, "-s", "prompting.tile=16", *more)
+    fresh, cached = (read_segmentation(open_project(config), "B", segmentation_uri(uri)).numpy() for uri in outputs)
+    assert fresh.max() > 0
+    np.testing.assert_array_equal(fresh, cached)
+    tomogram = open_project(config).root.get_run("B").get_voxel_spacing(10.0).get_tomograms("wbp")[0]
+    tomogram.from_numpy(tomogram.numpy() + np.random.default_rng(1).normal(size=fresh.shape).astype(np.float32))
+    refused = popsicle("embed", folders / "sam", *one, "--out", kept, "-s", "prompting.tile=16", code=1).stderr
+    assert "another image" in refused
+
+
+@pytest.mark.parametrize(
+    ("more", "words"),
+    [
+        (("-s", "instances.foreground=0.3"), "only keys of prompting can be set here"),
+        (("-s", "prompting.tiles=3"), "did you mean tile"),
+        (("--promptable", "oracle:cells:truth/1?panoptic=true"), "an oracle doesn't look at images"),
+        (("-i", "wbp@7"), "wbp@7"),
+    ],
+)
+def test_what_embeds_nothing(project, folders, tmp_path, more, words):
+    command = ("embed", folders / "sam", "-c", project.config, "-i", "wbp@10.0", "--out", tmp_path / "kept", *more)
+    result = CliRunner().invoke(main, [str(word) for word in command])
+    assert result.exit_code in (1, 2)
+    assert words in result.stderr
+    assert not (tmp_path / "kept").exists()
 
 
 def test_calibrate_asks_for_a_reference(popsicle, project, folders, tmp_path):

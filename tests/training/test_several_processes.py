@@ -18,6 +18,7 @@ from copick_tools.engines import registry
 from copick_tools.training import checkpoint as files
 from copick_tools.workflows.train import plan_training, train
 
+pytestmark = pytest.mark.slow  # each start of two processes takes half a minute
 TESTS = Path(__file__).parents[1]
 TORCHRUN = ("torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m")
 ACCELERATE = (
@@ -137,7 +138,6 @@ def test_checkpoints_are_as_ever(alone, together):
     np.testing.assert_allclose(slabs, theirs, atol=0.02)
 
 
-@pytest.mark.slow
 def test_killed_and_resumed_by_one(launch, alone, recipe_path):
     folder, often = launch.folder / "killed", (*SETTINGS, "train.checkpoint_every=1")
     said = launch(folder, *often, more={"DIE_AT": "8"}, code=1)
@@ -149,7 +149,6 @@ def test_killed_and_resumed_by_one(launch, alone, recipe_path):
     assert_same(folder, alone)
 
 
-@pytest.mark.slow
 def test_stopped_and_resumed_by_two_with_accelerate(launch, alone, recipe_path):
     folder, often = launch.folder / "stopped", (*SETTINGS, "train.checkpoint_every=1")
     plan = plan_training(launch.project, str(recipe_path), often, folder, "cpu")
@@ -160,7 +159,6 @@ def test_stopped_and_resumed_by_two_with_accelerate(launch, alone, recipe_path):
     assert_same(folder, alone)
 
 
-@pytest.mark.slow
 def test_finished_is_left_alone(launch, alone):
     before = (alone / "last.ckpt").stat().st_mtime_ns
     said = launch(alone, *SETTINGS)
@@ -169,7 +167,6 @@ def test_finished_is_left_alone(launch, alone):
     assert (alone / "last.ckpt").stat().st_mtime_ns == before
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     ("setting", "message"),
     [
@@ -184,7 +181,6 @@ def test_all_end_with_one_message(launch, alone, setting, message):
     assert said.stdout == ""
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(("family", "more"), FAMILIES)
 def test_nnunet(launch, recipe_path, tmp_path, family, more):
     pytest.importorskip("nnunetv2")

@@ -1,6 +1,7 @@
 """Models of other tools in place of checkpoints, and our checkpoints without this package."""
 
 import re
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -132,6 +133,15 @@ def test_command_converts(octopi, shared_project, tmp_path, popsicle):
     assert out.stat().st_mtime_ns == before
     popsicle("models", "convert", octopi, "-c", shared_project.config, "--out", out, "--overwrite")
     assert out.stat().st_mtime_ns > before
+
+
+@pytest.mark.parametrize("named", ["as a file", "as a folder", "with another suffix"])
+def test_ours_are_converted_already(checkpoint, shared_project, tmp_path, popsicle, named):
+    path = {"as a file": checkpoint, "as a folder": checkpoint.parent}.get(named, tmp_path / "best.pth")
+    if not path.exists():
+        shutil.copy(checkpoint, path)
+    said = popsicle("models", "convert", path, "-c", shared_project.config, "--out", tmp_path / "x.ckpt", code=1).stderr
+    assert "is a checkpoint of popsicle already" in said
 
 
 def test_command_with_folds(nnunet, recipe_path, tmp_path, popsicle):

@@ -109,6 +109,10 @@ def _known(path: Path) -> Kind:
             f"no file or folder {path}",
             "give a training folder of Octopi or nnU-Net, a file of Cellpose-SAM or micro-SAM, or a folder of SAM",
         )
+    if kind is None and (_is_ours(path / "best.ckpt" if path.is_dir() else path)):
+        raise FormatError(
+            f"{path} is a checkpoint of popsicle already", "segment, localize and calibrate take it as it is"
+        )
     if kind is None:
         within = [folder.name for folder in sorted(path.glob("*")) if folder.is_dir() and kind_of(folder)]
         usual = f"Octopi's folder holds {' and '.join(OCTOPI_FILES)}; nnU-Net's {PLANS}, {DATASET} and fold_0"
@@ -119,15 +123,24 @@ def _known(path: Path) -> Kind:
     return kind
 
 
+def _is_ours(path: Path) -> bool:
+    return OURS in _listed(path)
+
+
 def _has_names(path: Path, rows: tuple[tuple[bytes, ...], ...]) -> bool:
-    """Whether a file of ``torch.save`` names tensors as one of the rows; only its list of contents is read."""
+    """Whether a file of ``torch.save`` names tensors as one of the rows."""
+    listed = _listed(path)
+    return OURS not in listed and any(all(part in listed for part in row) for row in rows)
+
+
+def _listed(path: Path) -> bytes:
+    """What a file of ``torch.save`` says that it holds, which alone is read of it; empty for others."""
     try:
         with zipfile.ZipFile(path) as file:
             name = next((name for name in file.namelist() if name.endswith("/data.pkl")), None)
-            listed = file.read(name) if name else b""
+            return file.read(name) if name else b""
     except (OSError, zipfile.BadZipFile):
-        return False
-    return OURS not in listed and any(all(part in listed for part in row) for row in rows)
+        return b""
 
 
 def _has_folds(path: Path) -> bool:
