@@ -10,14 +10,13 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
-from monai.networks import nets
-from monai.networks.blocks.mednext_block import MedNeXtDownBlock
 from pydantic import Field
 
 from copick_tools.data.project import Project
 from copick_tools.engines.family import Settings
 from copick_tools.engines.registry import ADOPTED, settings
 from copick_tools.errors import FormatError, UsageError
+from copick_tools.inference.monai import MedNeXtDownBlock, nets
 from copick_tools.inference.tiler import Predictor
 from copick_tools.recipes.recipe import Recipe
 from copick_tools.training import checkpoint, harness

@@ -9,13 +9,13 @@ from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 import torch
-from monai.networks.nets.mednext import MedNeXt
 from pydantic import Field
 
 from copick_tools.data.project import Project
 from copick_tools.engines.bridge import training
 from copick_tools.engines.bridge.family import Bridged, Plan
 from copick_tools.engines.bridge.networks import Positive, Stages, Trained
+from copick_tools.inference.monai import MedNeXt
 from copick_tools.inference.tiler import Predictor
 from copick_tools.recipes.recipe import Recipe
 from copick_tools.training.loop import Progress

@@ -11,12 +11,12 @@ from pathlib import Path
 from typing import Annotated, ClassVar
 
 import torch
-from monai.networks.nets import UNet
 from pydantic import Field, model_validator
 
 from copick_tools.data.project import Project
 from copick_tools.engines.family import Settings
 from copick_tools.engines.registry import settings
+from copick_tools.inference.monai import UNet
 from copick_tools.inference.tiler import Predictor
 from copick_tools.recipes.recipe import Recipe
 from copick_tools.recipes.space import Choice, FamilySpace, Number, Values

@@ -10,12 +10,12 @@ from __future__ import annotations
 from pathlib import Path
 
 import torch
-from monai.networks.nets import UNet
 
 from copick_tools.data.project import Project
 from copick_tools.engines import octopi
 from copick_tools.engines.registry import settings
 from copick_tools.errors import UsageError
+from copick_tools.inference.monai import UNet
 from copick_tools.inference.tiler import Predictor
 from copick_tools.recipes.decoding import check_views
 from copick_tools.recipes.recipe import Recipe

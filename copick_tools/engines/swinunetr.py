@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Annotated, Any, ClassVar
 
 import torch
-from monai.networks.nets import SwinUNETR
 from pydantic import Field, model_validator
 from torch.overrides import TorchFunctionMode
 
@@ -17,6 +16,7 @@ from copick_tools.data.project import Project
 from copick_tools.engines.family import Settings
 from copick_tools.engines.registry import settings
 from copick_tools.errors import UsageError
+from copick_tools.inference.monai import SwinUNETR
 from copick_tools.inference.tiler import Predictor
 from copick_tools.recipes.recipe import Recipe
 from copick_tools.recipes.space import Choice, FamilySpace, Number

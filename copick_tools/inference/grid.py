@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import torch
-from monai.data.utils import compute_importance_map, dense_patch_slices
 from scipy.ndimage import gaussian_filter1d
+
+from copick_tools.inference.monai import compute_importance_map, dense_patch_slices
 
 if TYPE_CHECKING:
     from copick_tools.volumes.sample import Sample

@@ -10,10 +10,9 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import torch
-from monai.losses import FocalLoss
-from monai.losses.utils import compute_tp_fp_fn
 
 from copick_tools.inference.geometry import Geometry
+from copick_tools.inference.monai import FocalLoss, compute_tp_fp_fn
 from copick_tools.recipes.recipe import Loss, Target
 from copick_tools.training.pooled import total
 from copick_tools.training.targets import IGNORED
