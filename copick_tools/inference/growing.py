@@ -1,8 +1,8 @@
 """From masks in single slices to masks of a volume: objects are followed up and down until they end.
 
 By prompts made of the last mask (Archit et al., Nature Methods 2025), or by a model that remembers slices as frames of a video
-(SAM2; Ravi et al. 2024). By prompts each slice is read once on the way up and once on the way down, whatever the number of objects;
-a memory reads it for each slice above or below in which objects begin that reach it.
+(SAM2; Ravi et al. 2024). By prompts the model is asked about each slice once on the way up and once on the way down, whatever the number of objects;
+by a memory for each slice above or below in which objects begin that reach it. It is encoded once, while there is room.
 """
 
 from __future__ import annotations
@@ -15,10 +15,9 @@ import numpy as np
 
 from copick_tools.inference.encoded import Encoded
 from copick_tools.inference.projection import Projection
-from copick_tools.inference.promptable import Follower
+from copick_tools.inference.promptable import Embedding, Follower
 from copick_tools.recipes.prompting import Prompting
 from copick_tools.types import Integers, Mask
-from copick_tools.volumes.blocks import bounds
 from copick_tools.volumes.cuts import Cuts, joined
 
 Seeds = Mapping[int, Cuts]  # by slice, the masks (1, y, x) that are known of objects
@@ -135,7 +134,7 @@ def _by_memory(
         for number, mask in enumerate(masks):
             mask.reshape(-1)[last.of_row(number)] = True
         alive = np.ones(len(rows), bool)
-        for there, answer in follower.follow(Normalized(encoded), z, masks, step):
+        for there, answer in follower.follow(Slices(encoded), z, masks, step):
             found = encoded.cut(answer, encoded.tiles[0], offset)
             alive &= goes_on(last, found, encoded.prompting.stop)
             if not alive.any():
@@ -192,15 +191,17 @@ def _to_waist(sizes: Sequence[int], largest: int, waist: float) -> int:
     return len(sizes) - 1
 
 
-class Normalized:
-    """What a model with a memory sees of a volume: whole slices, normalized."""
+class Slices(Sequence[Embedding]):
+    """The whole slices of a volume, encoded."""
 
     def __init__(self, encoded: Encoded) -> None:
-        self.encoded, self.shape = encoded, encoded.shape
+        self.encoded = encoded
 
-    def __getitem__(self, region: Any) -> np.ndarray:
-        z, y, x = bounds(region, self.shape)
-        return np.stack([self.encoded.image(plane, 0)[y, x] for plane in range(z.start, z.stop)])
+    def __len__(self) -> int:
+        return self.encoded.shape[0]
+
+    def __getitem__(self, z: Any) -> Any:
+        return self.encoded.embedding(z, 0)
 
 
 @dataclass

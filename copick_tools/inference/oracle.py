@@ -18,8 +18,6 @@ class Oracle:
     and its IoU 0. It can follow objects from slice to slice as well.
     """
 
-    side = 0
-
     def __init__(self, reference: Volume, identity: str = "oracle") -> None:
         self.reference, self.identity = reference, identity
 

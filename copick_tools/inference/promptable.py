@@ -6,14 +6,13 @@ All places are in pixels of the image, as arrays have them: y before x.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
 
 from copick_tools.types import Floats, Integers, Mask
-from copick_tools.volumes.normalize import Volume
 
 Embedding = Mapping[str, np.ndarray]  # by name; what is stored of an encoded image
 Place = tuple[int, slice, slice]  # which z of a volume, and which part along y and x
@@ -38,12 +37,10 @@ class Answer:
 class Promptable(Protocol):
     """A model that answers prompts about an image.
 
-    identity: of the model and of what it does to images before; equal for equal embeddings. side: pixels of the largest
-    side that it sees without shrinking; 0: it doesn't matter.
+    identity: of the model and of what it does to images before; equal for equal embeddings.
     """
 
     identity: str
-    side: int
 
     def encode(self, image: Floats, place: Place | None = None) -> Embedding:
         """Of an image (y, x), normalized as tomograms are for networks (mean 0, deviation 1).
@@ -72,10 +69,8 @@ class Promptable(Protocol):
 class Follower(Protocol):
     """A model with a memory, which follows objects from slice to slice (SAM2, SAM3)."""
 
-    identity: str
-
-    def follow(self, volume: Volume, z: int, masks: Mask, step: int) -> Iterator[tuple[int, Answer]]:
+    def follow(self, slices: Sequence[Embedding], z: int, masks: Mask, step: int) -> Iterator[tuple[int, Answer]]:
         """Masks (N, y, x) of slice ``z`` in those after it (``step`` 1) or before it (-1), slice by slice, M = 1.
 
-        volume: zyx, normalized. It is closed when no object is left.
+        slices: whole ones of a volume, as the `Promptable` beside it encodes them. It is closed when no object is left.
         """

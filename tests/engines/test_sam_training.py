@@ -81,7 +81,8 @@ def test_train_keep_load_ask(learned, family, kind):
             next(predictor.slabs(volume))
     if predictor.follower:
         mask = disc((28, 32), (12, 12), 6)[None]
-        assert [z for z, _ in predictor.follower.follow(volume, 2, mask, -1)] == [1, 0]
+        slices = [predictor.promptable.encode(plane) for plane in volume]
+        assert [z for z, _ in predictor.follower.follow(slices, 2, mask, -1)] == [1, 0]
     card = checkpoint.read_card(best)
     assert 0 <= card.score <= 1
     assert card.recipe.model["config"] == config(KINDS[family])

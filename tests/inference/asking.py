@@ -40,7 +40,7 @@ class Counting(Oracle):
 class Planned:
     """Answers every point with the masks planned for its pixel: (M, y, x) logits, and their IoU."""
 
-    identity, side = "planned", 0
+    identity = "planned"
 
     def __init__(self, plan: dict[tuple[int, int], tuple[np.ndarray, list[float]]]) -> None:
         self.plan = plan

@@ -89,7 +89,7 @@ def test_windows_together(length, window_length, overlap):
 @given(
     st.tuples(*[st.integers(6, 20)] * 3), st.tuples(*[st.integers(2, 6)] * 3), st.floats(0, 0.85), st.integers(0, 99)
 )
-@settings(max_examples=40, deadline=None, derandomize=True)
+@settings(max_examples=20, deadline=None, derandomize=True)
 def test_equals_monai_anywhere(shape, patch, overlap, seed):
     volume, network = noise(shape, seed), Local()
     found = whole(tiled(network, patch, overlap, sums="float32").stitched(volume))

@@ -196,8 +196,6 @@ def test_mistakes(project, learned, popsicle, tmp_path, kind, output, more, code
 class Looking:
     """A model whose embeddings are made of what it sees. kind: its weights, as it were."""
 
-    side = 0
-
     def __init__(self, kind="one"):
         self.identity, self.encoded = f"looking-{kind}", 0
 

@@ -26,11 +26,6 @@ class SamPromptable:
     def __init__(self, network: Any, device: torch.device, mixed: bool = False) -> None:
         self.network, self.device, self.mixed, self.sight = network, device, mixed, sight(network)
 
-    @property
-    def side(self) -> int:
-        """See `Promptable`."""
-        return self.sight.side
-
     @cached_property
     def identity(self) -> str:
         """See `Promptable`: of the image encoder alone, in whichever precision: what a GPU encoded is used on a CPU."""
@@ -70,7 +65,7 @@ class SamPromptable:
             count = network.config.mask_decoder_config.num_multimask_outputs if several else 1
             return Answer(np.empty((0, count, *shape), np.float32), np.empty((0, count), np.float32))
         with autocast(self.device, self.mixed):
-            low, iou = answered(network, self._features(embedding), prompts, several)
+            low, iou = answered(network, features_of(embedding, self.device), prompts, several)
         found = [part.cpu().numpy() for part in self.sight.in_parts(low.float(), shape)]
         return Answer(np.concatenate(found), iou.float().cpu().numpy())
 
@@ -89,10 +84,6 @@ class SamPromptable:
             None if masks is None else self.sight.masks(masks),
         )
 
-    def _features(self, embedding: Embedding) -> list[torch.Tensor]:
-        names = sorted(name for name in embedding if name != SHAPE)
-        return [torch.from_numpy(np.asarray(embedding[name])).to(self.device)[None].float() for name in names]
-
     def _ready(self) -> Any:
         """On the device, and not in training; who trains it puts it back."""
         return self.network.to(self.device).eval()
@@ -106,6 +97,12 @@ def shape_of(embedding: Embedding) -> tuple[int, int]:
     """y, x of the image that was encoded."""
     y, x = np.asarray(embedding[SHAPE]).tolist()
     return int(y), int(x)
+
+
+def features_of(embedding: Embedding, device: torch.device) -> list[torch.Tensor]:
+    """(1, C, y, x) float32 each, the finest first."""
+    names = sorted(name for name in embedding if name != SHAPE)
+    return [torch.from_numpy(np.asarray(embedding[name])).to(device)[None].float() for name in names]
 
 
 def fingerprint(weights: Mapping[str, torch.Tensor]) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import cached_property
 from typing import Any
 
@@ -11,14 +11,12 @@ import torch
 import transformers
 from torch.nn.functional import pad
 
-from copick_tools.engines.promptable.answers import fingerprint
-from copick_tools.engines.promptable.images import VERSION, Shape, Sight, resized
-from copick_tools.engines.promptable.parts import CLASSES, sight
+from copick_tools.engines.promptable.answers import features_of
+from copick_tools.engines.promptable.images import Shape, resized
+from copick_tools.engines.promptable.parts import CLASSES, sight, sizes
 from copick_tools.inference.device import autocast
-from copick_tools.inference.promptable import Answer
+from copick_tools.inference.promptable import Answer, Embedding
 from copick_tools.types import Mask
-from copick_tools.volumes.components import zyx
-from copick_tools.volumes.normalize import Volume
 
 HALF = 0.5  # of a pixel, that it takes to be in a mask
 
@@ -27,36 +25,38 @@ class SamFollower:
     """See `Follower`. network: transformers', with a memory.
 
     It says whether an object is there, and no IoU: `Answer.iou` is that probability. Memory: what the model remembers of each
-    object, of about 20 slices; slices are read one by one.
+    object, of about 20 slices.
     """
 
     def __init__(self, network: Any, device: torch.device, mixed: bool = False) -> None:
         self.network, self.device, self.mixed, self.sight = network, device, mixed, sight(network)
 
     @cached_property
-    def identity(self) -> str:
-        """See `Follower`."""
-        kind = f"{self.network.config.model_type}-{self.sight.side}"
-        return f"{kind}-{VERSION}-{fingerprint(self.network.state_dict())}"
+    def places(self) -> list[torch.Tensor]:
+        """What the encoder says of places in its feature maps, whatever the image."""
+        network, side = self.network.to(self.device).eval(), self.sight.side
+        with torch.inference_mode(), autocast(self.device, self.mixed):
+            nothing = torch.zeros((1, 3, side, side), device=self.device)
+            found = network.get_image_features(nothing, return_dict=True).fpn_position_encoding
+        return [part.float() for part in found[: len(sizes(network))]]
 
-    def follow(self, volume: Volume, z: int, masks: Mask, step: int) -> Iterator[tuple[int, Answer]]:
+    def follow(self, slices: Sequence[Embedding], z: int, masks: Mask, step: int) -> Iterator[tuple[int, Answer]]:
         """See `Follower.follow`."""
-        depth, height, width = zyx(volume)
         network = self.network.to(self.device).eval()
-        session = self._session(volume, z, masks)
-        numbers = range(z, depth if step > 0 else -1, step)
+        session = self._session(slices, z, masks)
+        numbers = range(z, len(slices) if step > 0 else -1, step)
         for number in numbers if len(masks) else ():
             with torch.inference_mode(), autocast(self.device, self.mixed):
                 found = network(session, frame_idx=number, reverse=step < 0)
             _forget(session, number, network.config)
             if number != z:
-                yield number, self._answer(found, (height, width))
+                yield number, self._answer(found, masks.shape[1:])
 
-    def _session(self, volume: Volume, z: int, masks: Mask) -> Any:
+    def _session(self, slices: Sequence[Embedding], z: int, masks: Mask) -> Any:
         """transformers' record of a video, with the objects of a slice. masks: (N, y, x)."""
         kind = getattr(transformers, f"{CLASSES[self.network.config.model_type]}InferenceSession")
         session = kind(inference_device=self.device, inference_state_device=self.device, dtype=torch.float32)
-        session.processed_frames = Frames(self.sight, volume, self.device)
+        session.processed_frames, session.cache = range(len(slices)), _Seen(self, slices)  # frames are counted alone
         for number, mask in enumerate(self._given(masks)):
             session.add_mask_inputs(session.obj_id_to_idx(number), z, mask[None])
             session.obj_with_new_inputs.append(number)
@@ -75,18 +75,18 @@ class SamFollower:
         return Answer(np.concatenate(logits), there)
 
 
-class Frames:
-    """The slices of a normalized zyx volume as the frames of a video, each made when it is asked for."""
+class _Seen:
+    """What transformers' sessions keep of the frames of a video: here, what was encoded of the slices of a volume."""
 
-    def __init__(self, sight: Sight, volume: Volume, device: torch.device) -> None:
-        self.sight, self.volume, self.device = sight, volume, device
+    def __init__(self, follower: SamFollower, slices: Sequence[Embedding]) -> None:
+        self.follower, self.slices = follower, slices
 
-    def __len__(self) -> int:
-        return int(self.volume.shape[0])
-
-    def __getitem__(self, z: int) -> torch.Tensor:
-        image = np.ascontiguousarray(self.volume[z : z + 1, :, :], np.float32)
-        return self.sight.pixels(torch.from_numpy(image).to(self.device))[0]
+    def get_vision_features(self, z: int) -> dict[str, list[torch.Tensor]]:
+        """Of a slice, as its own encoder has them, without the sign that nothing is remembered."""
+        features = features_of(self.slices[z], self.follower.device)
+        flat = [part.flatten(2).permute(2, 0, 1) for part in features]
+        flat[-1] = flat[-1] - self.follower.network.no_memory_embedding
+        return {"vision_feats": flat, "vision_pos_embeds": self.follower.places}
 
 
 def _forget(session: Any, z: int, config: Any) -> None:
