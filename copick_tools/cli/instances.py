@@ -145,10 +145,10 @@ def _as_typed(message: str) -> str:
     >>> _as_typed("--: others: join goes with method network, not components (got {'join': 4})")
     'join goes with method network, not components'
     """
-    said = message.removeprefix("--: ")
+    said = message.removeprefix("--: ").replace("class_aware: false", "--no-class-aware")
     key, _, reason = said.partition(": ")
     if key == "others" or " " in key:  # it is about several options
-        text = said.removeprefix("others: ").partition(" (got {")[0].replace("class_aware: false", "--no-class-aware")
+        text = said.removeprefix("others: ").partition(" (got {")[0]
     else:
         text = f"--{key.removeprefix('others.')}: {reason}"
     return text.replace("_", "-")

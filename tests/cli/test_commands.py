@@ -100,6 +100,7 @@ class TestSimulate:
         assert "2 skipped" in text(popsicle(*again, "--seed", 7))
         assert "other settings" in text(popsicle(*again, "--seed", 8, code=2))
 
+    @pytest.mark.slow
     def test_positions_of_experts(self, popsicle, tmp_path):
         (tmp_path / "picks").mkdir()
         shutil.copy(Path(__file__).parents[1] / "data/TS_5_4_beta-amylase.json", tmp_path / "picks")

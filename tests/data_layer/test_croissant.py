@@ -257,14 +257,14 @@ class TestSnapshot:
         assert len(copies) == 2
 
 
-def test_four_build_outside_of_any_project_at_once(project, tmp_path):
+def test_three_build_outside_of_any_project_at_once(project, tmp_path):
     """The lock comes and goes with them."""
     script = """
         import sys
         from pathlib import Path
         from copick_tools.data.project import open_project
         from copick_tools.workflows.manifest import Wanted, build
-        for number in range(3):
+        for number in range(2):
             project = open_project(sys.argv[1])
             wanted = Wanted(out=Path(sys.argv[2]), name=f"{sys.argv[3]}-{number}", license="CC0-1.0")
             assert build(project, project.run_names, wanted, overwrite=True).runs == 3
@@ -281,7 +281,7 @@ def test_four_build_outside_of_any_project_at_once(project, tmp_path):
             ],
             stderr=subprocess.PIPE,
         )
-        for name in range(4)
+        for name in range(3)
     ]
     failed = [error.decode() for process in running if (error := process.communicate()[1]) and process.returncode]
     assert failed == []

@@ -149,6 +149,7 @@ def test_opened_for_as_long_as_it_is_used(file, project):
     assert not checkpoint.exists()
 
 
+@pytest.mark.slow
 def test_segment_a_project(file, tmp_path, popsicle):
     project = cells(tmp_path, **{run: annotated(n)[:, :6, :16, :20] for n, run in enumerate("AB")})
     common = ("-c", project.config, "-i", "wbp@10")

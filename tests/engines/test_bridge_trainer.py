@@ -176,7 +176,9 @@ def test_patches_lie_where_they_should(shared_project, recipe, tmp_path):
     assert seen
 
 
-@pytest.mark.parametrize(("augmentation", "workers"), [("nnunet", 1), ("recipe", 2)])
+@pytest.mark.parametrize(
+    ("augmentation", "workers"), [pytest.param("nnunet", 1, marks=pytest.mark.slow), ("recipe", 2)]
+)
 def test_a_sample_is_a_function_of_its_number(shared_project, recipe, tmp_path, augmentation, workers):
     """In this process or another, in any order; nnU-Net's own blur would choose its way by the clock."""
 

@@ -80,6 +80,7 @@ def test_bins_are_closed_above():
             curves.reliability(ScoredPicks(np.array([wrong]), np.zeros(1, bool), np.zeros(1, int), np.array([1])))
 
 
+@pytest.mark.slow
 def test_the_interval_of_average_precision_is_that_of_resampled_runs():
     """Every draw of runs again from the start, with the same draws; runs that repeat are told apart."""
     reference, prediction, picks = scene(5, runs=8, points=200)

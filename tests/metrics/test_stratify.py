@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from copick_tools.metrics.reachable import Room
 from copick_tools.metrics.stratify import Unreachable, by_shares, by_sizes, imbalance, rounded
 
-RELAXED = settings(deadline=None, derandomize=True, max_examples=20)
+RELAXED = settings(deadline=None, derandomize=True, max_examples=10)
 SHARES = [[0.7, 0.1, 0.2], [0.5, 0.5], [0.25] * 4, [0.6, 0.0, 0.4]]
 
 

@@ -26,8 +26,7 @@ def stepped(flows, mask, steps):
     return at.T
 
 
-@pytest.mark.parametrize("shape", [(16, 28, 28), (1, 40, 40)])
-@pytest.mark.parametrize("in_bytes", [False, True])
+@pytest.mark.parametrize(("shape", "in_bytes"), [((16, 28, 28), True), ((1, 40, 40), True), ((1, 40, 40), False)])
 def test_all_come_to_the_center_of_their_object(shape, in_bytes):
     ids = touching(shape, 5, 8.0)
     flows = flow_fields(ids)

@@ -47,7 +47,7 @@ def shifted(labels, bandwidth):
     return mean_shift(true_runs(mask, np.zeros(3, int), Grid(mask.shape)), Grid(mask.shape), bandwidth)
 
 
-@settings(deadline=None, derandomize=True, max_examples=15)
+@settings(deadline=None, derandomize=True, max_examples=8)
 @given(
     st.integers(0, 10_000),
     st.sampled_from([np.pi * part for part in (0.35, 0.5, 0.7, 1.0, 1.35, 2.5)]),

@@ -133,7 +133,7 @@ WAYS = {
 def test_blocks_change_nothing(name, far, request):
     if not far:
         request.getfixturevalue("short")
-    for seed in range(4):
+    for seed in range(2):
         shape = tuple(np.random.default_rng(seed).integers(7, 17, 3))
         labels = blobs(seed, shape, -0.4) + blobs(seed + 50, shape)  # 1 and 2 touch
         boundaries = dict.fromkeys((1, 2), blobs(seed + 100, shape, 0.6) > 0)

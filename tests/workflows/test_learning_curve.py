@@ -76,7 +76,7 @@ class TestSubsets:
         recipe = found.data.recipe
         for seed in (0, 1):
             before: dict = {}
-            for count in range(1, 16):
+            for count in (1, 2, 3, 5, 8, 11, 14, 15):
                 subset = found.subset(count, seed)
                 assert subset.objects == sum(subset.by_object.values()) == count
                 found.write(subset)

@@ -561,6 +561,7 @@ class TestCheck:
         "content",
         [b"", b"\xff\xfe\x00\x01", b"name\n", b"a,a\n1,2\n", b'name,"', b"\0", b"name,portal_run_id,split\nx\n"],
     )
+    @pytest.mark.slow
     def test_rubbish_for_a_table(self, published, check, content):
         folder = published / "Croissant"
         (folder / "runs.csv").write_bytes(content)
@@ -579,6 +580,7 @@ class TestShipped:
     def test_all_are_there(self):
         assert [folder.name for folder in SHIPPED] == ["bacterial", "motorbench", "phantom", "phantom-sim", "yeast"]
 
+    @pytest.mark.slow
     @pytest.mark.parametrize("folder", SHIPPED, ids=lambda folder: folder.name)
     def test_they_pass(self, folder, check):
         import mlcroissant
@@ -610,6 +612,7 @@ class TestShipped:
         ]
         assert check(tmp_path / "mine").findings == []
 
+    @pytest.mark.slow
     def test_the_validator_passes(self):
         """In a process of its own, as its command does: absl's flags are made once per process."""
         with multiprocessing.get_context("spawn").Pool(1) as pool:

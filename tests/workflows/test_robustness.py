@@ -49,6 +49,7 @@ def test_noise_is_drawn_from_the_seed(ask):
     assert scores[0] != scores[1]
 
 
+@pytest.mark.slow
 def test_instances(tmp_path, popsicle):
     project = cells(tmp_path)
     popsicle("train", recipe(tmp_path), "-c", project.config, "--out", tmp_path / "run", "--device", "cpu")

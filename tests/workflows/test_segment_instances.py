@@ -127,6 +127,7 @@ def test_another_voxel_spacing(tmp_path, popsicle, learned):
     assert ids.max() > 0
 
 
+@pytest.mark.slow
 def test_slices_averaged_and_stitched(project, learned, popsicle):
     """The same network in both ways."""
     slices = ("model={family: slices, channels: [8, 16], strides: [2]}", "train.patch=[1,16,16]", "target.kind=flows")
