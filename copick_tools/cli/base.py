@@ -67,14 +67,11 @@ class Command(click.Command):
 
 
 def _keep_home_clean() -> None:
-    """MONAI and nnU-Net import matplotlib, which would leave a list of fonts in the user's home."""
+    """matplotlib, which nnU-Net and some of our pictures import, would leave a list of fonts in the user's home."""
     if "MPLCONFIGDIR" not in os.environ:
-        import atexit
-        import shutil
-        import tempfile
+        from copick_tools.data.temporary import lasting_folder
 
-        os.environ["MPLCONFIGDIR"] = tempfile.mkdtemp(prefix="popsicle-")
-        atexit.register(shutil.rmtree, os.environ["MPLCONFIGDIR"], ignore_errors=True)
+        os.environ["MPLCONFIGDIR"] = str(lasting_folder())
 
 
 class LazyGroup(click.Group):

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import tempfile
 import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping
@@ -26,6 +25,7 @@ from copick_tools.data.manifests.reading import (
     find_manifest,
     read_document,
 )
+from copick_tools.data.temporary import temporary_folder
 from copick_tools.errors import FormatError
 
 TRIES, PAUSE = 6, 0.1  # for tables that are of one state; seconds
@@ -38,8 +38,8 @@ def snapshot(manifest: Path) -> Iterator[Path]:
     A builder may begin while we copy, for where nobody has built there is no lock to wait for. So the copy is made again
     until its hashes agree, or until two copies are alike: then it is not the copying.
     """
-    with tempfile.TemporaryDirectory(prefix="popsicle-") as temporary:
-        folder = Path(temporary).resolve() / FOLDER
+    with temporary_folder() as temporary:
+        folder = temporary.resolve() / FOLDER
         before: dict[str, str] = {}
         for attempt in range(TRIES):
             shutil.rmtree(folder, ignore_errors=True)

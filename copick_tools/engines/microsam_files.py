@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -12,6 +11,7 @@ from pathlib import Path
 import torch
 
 from copick_tools.data.hashing import file_hash
+from copick_tools.data.temporary import temporary_folder
 from copick_tools.engines.adopt import microsam as adopted
 from copick_tools.engines.microsam import DECODER, FAMILY, SAM, cached
 from copick_tools.engines.vit.names import renamed_back
@@ -39,8 +39,8 @@ def sam_files(given: str) -> Iterator[SamFiles]:
     """
     path = Path(given).expanduser()
     if path.suffix == ".ckpt" and path.is_file():
-        with tempfile.TemporaryDirectory(prefix="popsicle-") as folder:
-            yield _named(_exported(path, Path(folder) / f"{path.stem}.pt"), None)
+        with temporary_folder() as folder:
+            yield _named(_exported(path, folder / f"{path.stem}.pt"), None)
     elif path.exists():
         yield _named(path, adopted.decoder_beside(path))
     else:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
 
 from copick_tools.data.project import Project
+from copick_tools.data.temporary import temporary_folder
 from copick_tools.engines.adopt.adopt import adopt, kind_of, outputs
 from copick_tools.engines.adopt.objects import Stated
 from copick_tools.errors import UsageError
@@ -89,7 +89,7 @@ def opened(
                 found.append(_own(path))
                 continue
             said = replace(stated(task_name, project), likely=voxel_spacing, named=named)
-            folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="popsicle-")))
+            folder = stack.enter_context(temporary_folder())
             found.extend(adopt(path, folder / BEST, said))
         yield tuple(found)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -12,6 +11,7 @@ import numpy as np
 
 from copick_tools.data import read, uris
 from copick_tools.data.project import write_text
+from copick_tools.data.temporary import temporary_folder
 from copick_tools.errors import PopsicleError
 from copick_tools.metrics.choose import fold_of_runs
 from copick_tools.metrics.semantic import mean_score, object_means, paired_score, score_interval
@@ -48,12 +48,12 @@ def calibrate(plan: Plan, progress: Progress) -> InstanceThresholds:
     Memory: one run's maps, masks and instances. Raises NotFoundError (no reference), PopsicleError (a run that can't be
     predicted, no instance in any reference).
     """
-    with tempfile.TemporaryDirectory(prefix="popsicle-") as folder:
+    with temporary_folder() as folder:
         total = len(plan.runs) + most(plan.space)
         runs = []
-        for done, (stored, reference) in enumerate(_references(plan, Path(folder))):
+        for done, (stored, reference) in enumerate(_references(plan, folder)):
             progress(done, total)
-            runs.append(_held(plan, stored, reference, Path(folder)))
+            runs.append(_held(plan, stored, reference, folder))
 
         def measure(settings: Sequence[Setting]) -> list[Floats]:
             done = len(runs) + len(measured.known)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import logging
 import os
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -18,6 +17,7 @@ from copick_tools.data.remote.address import is_remote
 from copick_tools.data.remote.download import Downloader
 from copick_tools.data.remote.manifest import read_manifest
 from copick_tools.data.splits import publish_splits
+from copick_tools.data.temporary import temporary_folder
 from copick_tools.errors import PopsicleError, UsageError
 from copick_tools.workflows.fetch import FetchPlan
 from copick_tools.workflows.fetch_croissant import manifest_objects, plan_croissant
@@ -34,8 +34,8 @@ def plan_fetch(request: Request, croissant: str | None, out: Path) -> FetchPlan:
     which splits, and the portal has the data; without, its data are fetched.
     """
     out = Path(os.path.abspath(out.expanduser()))
-    with tempfile.TemporaryDirectory(prefix="popsicle-") as room:
-        manifest = _manifest(request, croissant, Path(room))
+    with temporary_folder() as room:
+        manifest = _manifest(request, croissant, room)
         if manifest is None:
             return plan_portal(request, out, Portal())
         if _is_of_portal(request):
@@ -95,8 +95,7 @@ def stream(request: Request, croissant: str | None, out: Path) -> Project:
 def _stream_manifest(request: Request, croissant: str, out: Path) -> Project:
     """The manifest itself is copied into the project, for copick can't read one that is elsewhere; its data aren't."""
     folder = out / ".popsicle" / "croissant" / FOLDER
-    with tempfile.TemporaryDirectory(prefix="popsicle-") as temporary:
-        room = Path(temporary)
+    with temporary_folder() as room:
         with Downloader(TABLE_WORKERS) as downloader:
             manifest = read_manifest(croissant, room, downloader)
         document = _with_tables_beside(manifest)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import atexit
 import contextlib
 import functools
 import importlib.util
@@ -10,14 +9,13 @@ import io
 import logging
 import os
 import random
-import shutil
-import tempfile
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 
+from copick_tools.data.temporary import lasting_folder
 from copick_tools.errors import NotFoundError
 
 log = logging.getLogger("copick_tools")
@@ -38,10 +36,8 @@ def require_nnunet() -> None:
 
 @functools.cache
 def _matplotlib_folder() -> str:
-    """A folder that lives as long as this process, for matplotlib asks for its own but once."""
-    folder = tempfile.mkdtemp(prefix="popsicle-matplotlib-")
-    atexit.register(shutil.rmtree, folder, ignore_errors=True)
-    return folder
+    """One for this process, for matplotlib asks for its own but once."""
+    return str(lasting_folder())
 
 
 @contextlib.contextmanager
