@@ -1,4 +1,6 @@
-"""Segmentations too large to hold, stored in whole chunks: slab by slab, or chunk by chunk."""
+"""Volumes stored in copick's chunks, but in none that is larger than the volume, which copick would fill with zeros: whole, slab by
+slab, or chunk by chunk.
+"""
 
 from __future__ import annotations
 
@@ -13,6 +15,23 @@ from copick_tools.volumes.blocks import SIZE, blocks
 from copick_tools.volumes.normalize import Volume
 
 Slabs = Iterator[tuple[int, np.ndarray]]
+
+
+def store_tomogram(tomogram: Any, volume: np.ndarray, levels: int) -> None:
+    """Fill a new copick tomogram. See `write.write_tomogram`."""
+    from copick.util.ome import volume_pyramid, write_ome_zarr_3d
+
+    pyramid = volume_pyramid(volume, tomogram.voxel_spacing.voxel_size, levels)
+    write_ome_zarr_3d(tomogram.zarr(), pyramid, chunk_size=_chunks(volume.shape))
+
+
+def store_labels(segmentation: Any, labels: np.ndarray) -> None:
+    """Fill a new copick segmentation, with the smallest type that holds all labels. See `write.write_segmentation`."""
+    from copick.util.segmentation import label_dtype
+
+    least = np.uint16 if segmentation.is_panoptic or segmentation.is_instance else np.uint8
+    _create(segmentation, labels.shape[-3:], label_dtype(labels, floor=least))
+    segmentation.set_region(labels)
 
 
 def store_slabs(segmentation: Any, shape: tuple[int, int, int], slabs: Slabs, dtype: np.dtype[Any]) -> None:
@@ -34,13 +53,27 @@ def store_volume(segmentation: Any, volume: Volume, dtype: np.dtype[Any]) -> Non
 
 
 def _create(segmentation: Any, shape: tuple[int, ...], dtype: np.dtype[Any]) -> tuple[int, ...]:
-    """Empty, with chunks and metadata as copick makes them. shape: zyx. What comes before zyx: (2,) where it is panoptic."""
+    """Empty, with metadata as copick makes them. shape: zyx. What comes before zyx: (2,) where it is panoptic."""
     import zarr
 
     channels = (2,) if segmentation.is_panoptic else ()
     segmentation.from_numpy(np.zeros((*channels, 1, 1, 1), dtype), dtype=dtype)
-    zarr.open(segmentation.zarr())["0"].resize((*channels, *shape))
+    group = zarr.open_group(segmentation.zarr())
+    chunks = (*(1 for _ in channels), *_chunks(shape))
+    group.create_dataset(
+        "0",
+        shape=(*channels, *shape),
+        chunks=chunks,
+        dtype=dtype,
+        compressor=group["0"].compressor,
+        dimension_separator=group["0"]._dimension_separator,
+        overwrite=True,
+    )
     return channels
+
+
+def _chunks(shape: tuple[int, ...]) -> tuple[int, ...]:
+    return tuple(max(1, min(SIZE, length)) for length in shape)
 
 
 def _parts(length: int) -> Iterator[slice]:

@@ -22,7 +22,7 @@ import numpy as np
 from copick_tools.data.project import Project, local_path
 from copick_tools.data.read import StoredVolume
 from copick_tools.data.replace import is_alive
-from copick_tools.data.slabs import Slabs, store_slabs, store_volume
+from copick_tools.data.slabs import Slabs, store_labels, store_slabs, store_tomogram, store_volume
 from copick_tools.data.uris import Kind, PicksUri, SegmentationUri, TomogramUri
 from copick_tools.types import Points
 from copick_tools.volumes.normalize import Volume
@@ -38,7 +38,7 @@ def write_tomogram(project: Project, run: str, uri: TomogramUri, volume: np.ndar
     def make(staged: Any) -> Entry:
         spacing = staged.new_voxel_spacing(round(float(uri.voxel_spacing), 3), exist_ok=True)
         tomogram = spacing.new_tomogram(uri.tomo_type, exist_ok=True)
-        return tomogram.overlay_path, lambda: tomogram.from_numpy(volume, levels=levels)
+        return tomogram.overlay_path, lambda: store_tomogram(tomogram, volume, levels)
 
     _write(project, run, make)
 
@@ -48,7 +48,7 @@ def write_segmentation(project: Project, run: str, uri: SegmentationUri, labels:
 
     def make(staged: Any) -> Entry:
         segmentation = _new_segmentation(staged, uri)
-        return segmentation.path, lambda: segmentation.from_numpy(labels)
+        return segmentation.path, lambda: store_labels(segmentation, np.asarray(labels))
 
     _write(project, run, make)
 

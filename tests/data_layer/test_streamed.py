@@ -6,13 +6,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import zarr
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from copick_tools.data import read, slabs, write
 from copick_tools.data.hashing import file_hash
 from copick_tools.data.project import open_project
-from copick_tools.data.uris import SegmentationUri
+from copick_tools.data.uris import SegmentationUri, TomogramUri
 
 KINDS = [("binary", np.uint8), ("multilabel", np.uint8), ("instance", np.uint16), ("instance", np.uint32)]
 
@@ -50,6 +51,36 @@ def test_the_files_are_those_of_the_whole_volume(project, kind, dtype, shape):
     assert files(store(project, parts)) == files(store(project, whole))
     assert files(store(project, parts))
     assert not list((project.folder / ".popsicle/staging").iterdir())
+
+
+@pytest.mark.parametrize("kind", ["binary", "multilabel", "instance", "panoptic"])
+def test_stores_are_as_copicks_but_for_chunks_beyond_the_volume(project, kind):
+    labels = np.random.default_rng(0).integers(0, 2, (5, 300, 20))
+    labels = np.stack([labels, labels * 9]) if kind == "panoptic" else labels
+    ours = SegmentationUri("ribosome", "ours", "1", 10.0, kind)
+    write.write_segmentation(project, "TS_1", ours, labels)
+    flags = {f"is_{kind}": True} if kind != "binary" else {}
+    theirs = open_project(project.config).run("TS_1").new_segmentation(10.0, "ribosome", "1", user_id="copick", **flags)
+    theirs.from_numpy(labels)
+    mine = read.read_segmentation(open_project(project.config), "TS_1", ours).entry
+    assert mine.numpy().dtype == theirs.numpy().dtype
+    np.testing.assert_array_equal(mine.numpy(), theirs.numpy())
+    groups = [zarr.open(entry.zarr()) for entry in (mine, theirs)]
+    assert groups[0].attrs.asdict() == groups[1].attrs.asdict()
+    arrays = [group["0"] for group in groups]
+    for name in ("dtype", "compressor", "fill_value", "order", "_dimension_separator"):
+        assert getattr(arrays[0], name) == getattr(arrays[1], name)
+    assert arrays[0].chunks[-3:] == (5, 256, 20)
+
+
+def test_tomograms_have_no_chunks_beyond_the_volume(project):
+    volume = np.random.default_rng(0).normal(size=(6, 40, 300)).astype(np.float32)
+    write.write_tomogram(project, "TS_1", TomogramUri("other", 10.0), volume, levels=2)
+    stored = read.read_tomogram(open_project(project.config), "TS_1", TomogramUri("other", 10.0))
+    group = zarr.open(stored.entry.zarr())
+    assert [group[level].chunks for level in ("0", "1")] == [(6, 40, 256)] * 2
+    np.testing.assert_array_equal(stored.numpy(), volume)
+    np.testing.assert_allclose(group["1"][:], volume.reshape(3, 2, 20, 2, 150, 2).mean(axis=(1, 3, 5)), atol=1e-6)
 
 
 class Recorder:

@@ -78,7 +78,7 @@ def test_opened_for_a_while(checkpoint, octopi, nnunet, shared_project):
 
 
 def test_nothing_stays_after_a_failure(octopi, tmp_path, shared_project, monkeypatch):
-    monkeypatch.setattr(adopt.tempfile, "tempdir", str(tmp_path / "temporary"))
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "temporary"))
     (tmp_path / "temporary").mkdir()
     (tmp_path / "empty").mkdir()
     (tmp_path / "empty/model_config.yaml").write_text("model: {}")
