@@ -46,10 +46,10 @@ class Command(click.Command):
     def invoke(self, ctx: click.Context) -> Any:
         """Run it; the function itself never sees ``quiet`` and ``debug``."""
         os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # torch's threads would spin where others have work to do
-        _keep_home_clean()
         debug = ctx.params.pop("debug")
         output.configure(quiet=ctx.params.pop("quiet"), debug=debug)
         try:
+            _keep_home_clean()
             with output.only_results():
                 return super().invoke(ctx)
         except PopsicleError as error:

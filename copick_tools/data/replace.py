@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import re
 import socket
@@ -12,7 +13,7 @@ from pathlib import Path
 
 from copick_tools.errors import UsageError
 
-HOST = re.sub(r"[^A-Za-z0-9]", "", socket.gethostname())[:16] or "host"
+HOST = hashlib.sha256(socket.gethostname().encode()).hexdigest()[:16]
 TEMPORARY = re.compile(r"\..+~([A-Za-z0-9]+)-(\d+)-[0-9a-f]{8}(\.[^.]*)?")
 
 

@@ -1,5 +1,5 @@
-"""Volumes stored in copick's chunks, but in none that is larger than the volume, which copick would fill with zeros: whole, slab by
-slab, or chunk by chunk.
+"""Volumes stored in copick's chunks, but in none that is larger than the volume (of a pyramid, its first level), for the rest of it
+would be zeros: whole, slab by slab, or chunk by chunk.
 """
 
 from __future__ import annotations
@@ -22,13 +22,19 @@ def store_tomogram(tomogram: Any, volume: np.ndarray, levels: int) -> None:
     from copick.util.ome import volume_pyramid, write_ome_zarr_3d
 
     pyramid = volume_pyramid(volume, tomogram.voxel_spacing.voxel_size, levels)
-    write_ome_zarr_3d(tomogram.zarr(), pyramid, chunk_size=_chunks(volume.shape))
+    write_ome_zarr_3d(tomogram.zarr(), pyramid, chunk_size=fitting_chunks(volume.shape))
 
 
 def store_labels(segmentation: Any, labels: np.ndarray) -> None:
-    """Fill a new copick segmentation, with the smallest type that holds all labels. See `write.write_segmentation`."""
-    from copick.util.segmentation import label_dtype
+    """Fill a new copick segmentation, with the smallest type that holds all labels. See `write.write_segmentation`.
 
+    Raises ValueError where copick can't hold the labels.
+    """
+    from copick.util.segmentation import check_panoptic_values, label_dtype
+
+    if segmentation.is_panoptic and labels.ndim == 4:  # before anything is replaced
+        known = [entry.label for entry in segmentation.run.root.config.pickable_objects]
+        check_panoptic_values(*labels, known)
     least = np.uint16 if segmentation.is_panoptic or segmentation.is_instance else np.uint8
     _create(segmentation, labels.shape[-3:], label_dtype(labels, floor=least))
     segmentation.set_region(labels)
@@ -59,7 +65,7 @@ def _create(segmentation: Any, shape: tuple[int, ...], dtype: np.dtype[Any]) -> 
     channels = (2,) if segmentation.is_panoptic else ()
     segmentation.from_numpy(np.zeros((*channels, 1, 1, 1), dtype), dtype=dtype)
     group = zarr.open_group(segmentation.zarr())
-    chunks = (*(1 for _ in channels), *_chunks(shape))
+    chunks = (*(1 for _ in channels), *fitting_chunks(shape))
     group.create_dataset(
         "0",
         shape=(*channels, *shape),
@@ -72,7 +78,8 @@ def _create(segmentation: Any, shape: tuple[int, ...], dtype: np.dtype[Any]) -> 
     return channels
 
 
-def _chunks(shape: tuple[int, ...]) -> tuple[int, ...]:
+def fitting_chunks(shape: tuple[int, ...]) -> tuple[int, ...]:
+    """Voxels along each axis of a chunk of a volume of ``shape``."""
     return tuple(max(1, min(SIZE, length)) for length in shape)
 
 

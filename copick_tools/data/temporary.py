@@ -3,39 +3,43 @@
 from __future__ import annotations
 
 import atexit
-import os
 import shutil
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
-from copick_tools.data.replace import HOST, is_alive
+from copick_tools.data.locking import Busy, locked
+from copick_tools.data.replace import HOST
 
-NAME = f"popsicle-{HOST}-"  # then the process, and something random
+NAME = f"popsicle-{HOST}-"  # of this machine: locks of others aren't seen on every file system
+LOCK = "lock"  # held as long as the folder is used
 
 
 @contextmanager
 def temporary_folder() -> Iterator[Path]:
     """A folder as long as the block lasts."""
-    folder = _made()
-    try:
-        yield folder
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
+    root = Path(tempfile.gettempdir())
+    _clear(root)
+    room = Path(tempfile.mkdtemp(prefix=NAME, dir=root))
+    with locked(room / LOCK):
+        try:
+            folder = room / "files"
+            folder.mkdir()
+            yield folder
+        finally:
+            shutil.rmtree(room, ignore_errors=True)
 
 
 def lasting_folder() -> Path:
     """A folder as long as this process lasts."""
-    folder = _made()
-    atexit.register(shutil.rmtree, folder, ignore_errors=True)
-    return folder
+    held = ExitStack()
+    atexit.register(held.close)
+    return held.enter_context(temporary_folder())
 
 
-def _made() -> Path:
-    root = Path(tempfile.gettempdir())
+def _clear(root: Path) -> None:
+    """Remove the folders that nobody uses."""
     for left in root.glob(f"{NAME}*"):
-        process = left.name.removeprefix(NAME).partition("-")[0]
-        if process.isdecimal() and not is_alive(int(process)):
+        with suppress(Busy, OSError), locked(left / LOCK, wait=False, make=False):
             shutil.rmtree(left, ignore_errors=True)
-    return Path(tempfile.mkdtemp(prefix=f"{NAME}{os.getpid()}-", dir=root))

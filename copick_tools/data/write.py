@@ -22,7 +22,7 @@ import numpy as np
 from copick_tools.data.project import Project, local_path
 from copick_tools.data.read import StoredVolume
 from copick_tools.data.replace import is_alive
-from copick_tools.data.slabs import Slabs, store_labels, store_slabs, store_tomogram, store_volume
+from copick_tools.data.slabs import Slabs, fitting_chunks, store_labels, store_slabs, store_tomogram, store_volume
 from copick_tools.data.uris import Kind, PicksUri, SegmentationUri, TomogramUri
 from copick_tools.types import Points
 from copick_tools.volumes.normalize import Volume
@@ -133,7 +133,9 @@ def write_features(project: Project, run: str, tomogram: StoredVolume, name: str
         spacing = staged.new_voxel_spacing(round(tomogram.key_spacing, 3), exist_ok=True)
         features = spacing.new_tomogram(tomogram.entry.tomo_type, exist_ok=True).new_features(name, exist_ok=True)
         pyramid = {tomogram.voxel_spacing: maps}
-        return features.path, lambda: write_ome_zarr_3d(features.zarr(), pyramid, channel_axis=True)
+        return features.path, lambda: write_ome_zarr_3d(
+            features.zarr(), pyramid, fitting_chunks(maps.shape[1:]), channel_axis=True
+        )
 
     _write(project, run, make)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import pickle
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -94,7 +93,7 @@ def stored(folder: Path, own: Mask2FormerConfig) -> dict[str, torch.Tensor]:
             model, said = Mask2FormerForUniversalSegmentation.from_pretrained(
                 folder, local_files_only=True, output_loading_info=True, dtype=torch.float32
             )
-    except (pickle.UnpicklingError, *pretrained.UNREADABLE) as error:
+    except pretrained.UNREADABLE as error:
         raise pretrained.unread(folder, error) from error
     if missing := sorted(
         name for name in said["missing_keys"] if not name.startswith(OWN) and ".swin.layernorm." not in name

@@ -18,7 +18,7 @@ UNBUILT = (  # by configurations whose values don't go together
     *(ValueError, TypeError, KeyError, AttributeError, RuntimeError, ZeroDivisionError, IndexError, AssertionError),
     StrictDataclassError,
 )
-UNREADABLE = (SafetensorError, RuntimeError, OSError, EOFError, ValueError)
+UNREADABLE = (SafetensorError, pickle.UnpicklingError, RuntimeError, OSError, EOFError, ValueError)
 
 
 def stated(folder: Path) -> tuple[str, Mapping[str, Any]]:
@@ -33,7 +33,8 @@ def stated(folder: Path) -> tuple[str, Mapping[str, Any]]:
         document = json.loads(path.read_text(encoding="utf-8"))
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
         raise FormatError(f"{path} is no JSON") from error
-    return (str(document.get("model_type")), document) if isinstance(document, dict) else ("none", {})
+    found = document if isinstance(document, dict) else {}
+    return str(found.get("model_type", "none")), found
 
 
 def configured(made: Any, document: Mapping[str, Any], folder: Path) -> Any:

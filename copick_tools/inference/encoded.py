@@ -90,8 +90,8 @@ def dense(cuts: Cuts, rows: Integers, tile: Tile) -> np.ndarray:
 class Encoded:
     """A zyx volume behind a promptable model.
 
-    volume: as it was stored. statistics: it is normalized with. Embeddings are made once, and held while there is room: the
-    first ones, for slices are gone through in order, and more than once.
+    volume: as it was stored. statistics: it is normalized with. Embeddings are made once, and held while there is room: those
+    that were used last, for objects are followed through slices nearby.
     """
 
     model: Promptable
@@ -135,9 +135,7 @@ class Encoded:
         self._held[z, tile] = found
         self._bytes += _size(found)
         while self._bytes > HELD and len(self._held) > 1:
-            self._held.move_to_end((z, tile), last=False)
-            self._bytes -= _size(self._held.popitem()[1])  # used just before
-            self._held.move_to_end((z, tile))
+            self._bytes -= _size(self._held.popitem(last=False)[1])
         return found
 
     def asked(self, z: int, ask: Ask, *, offset: float) -> Cuts:

@@ -1,4 +1,7 @@
-"""The only door to MONAI. Its import would import transformers and others too, seconds long, for parts of it that nobody uses here."""
+"""The only door to MONAI. Its import would import transformers and others too, seconds long, for parts of it that nobody uses here.
+
+In this process those parts (TransChex, CSV data sets, its own pictures) stay without them.
+"""
 
 from __future__ import annotations
 
@@ -25,13 +28,13 @@ class _Absent(MetaPathFinder):
 
 @contextmanager
 def _without(names: Sequence[str]) -> Iterator[None]:
-    """Where optional packages that weren't imported before aren't found."""
+    """Where this thread finds nothing more of some packages. The list of finders is replaced, for other threads may be walking it."""
     finder = _Absent(names)
-    sys.meta_path.insert(0, finder)
+    sys.meta_path = [finder, *sys.meta_path]
     try:
         yield
     finally:
-        sys.meta_path.remove(finder)
+        sys.meta_path = [other for other in sys.meta_path if other is not finder]
 
 
 with _without(UNUSED):

@@ -100,7 +100,9 @@ def flat(document: dict[str, Any], before: str = "") -> dict[str, Any]:
 
 
 def told(part: Model, settings: Sequence[str], name: str) -> Model:
-    """A part of a recipe with some of its keys set by ``name.key=VALUE``. Raises FormatError; UsageError for other keys."""
+    """A part of a recipe with some of its keys set by ``name.key=VALUE``. Raises FormatError for keys and values that it doesn't
+    take, UsageError for settings of other parts or without a value.
+    """
     document = {name: part.model_dump(mode="json")}
     for setting in settings:
         if not setting.startswith(f"{name}."):

@@ -36,7 +36,7 @@ class Embedding:
     settings: tuple[str, ...] = ()
 
     def check(self) -> None:
-        """Raises UsageError where there is nothing to encode with or for."""
+        """Raises UsageError where there is nothing to encode with or for, FormatError for settings that prompting doesn't take."""
         from copick_tools.training.checkpoint import read_card
 
         if self.asked.oracle is not None:
@@ -44,7 +44,7 @@ class Embedding:
         self.prompting(read_card(self.checkpoint).recipe)
 
     def prompting(self, recipe: Recipe) -> Prompting:
-        """That of a recipe, with the settings. Raises UsageError for others."""
+        """That of a recipe, with the settings. Raises as `told`."""
         return told(recipe.prompting, self.settings, "prompting")
 
     def finished(self, run: str) -> bool:

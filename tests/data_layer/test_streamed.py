@@ -73,7 +73,7 @@ def test_stores_are_as_copicks_but_for_chunks_beyond_the_volume(project, kind):
     assert arrays[0].chunks[-3:] == (5, 256, 20)
 
 
-def test_tomograms_have_no_chunks_beyond_the_volume(project):
+def test_chunks_of_tomograms_are_no_larger_than_their_first_level(project):
     volume = np.random.default_rng(0).normal(size=(6, 40, 300)).astype(np.float32)
     write.write_tomogram(project, "TS_1", TomogramUri("other", 10.0), volume, levels=2)
     stored = read.read_tomogram(open_project(project.config), "TS_1", TomogramUri("other", 10.0))

@@ -110,24 +110,25 @@ def test_slices_are_encoded_once_while_there_is_room(monkeypatch):
         encoded.embedding(z, 0)
     assert model.encoded == {0: 1, 1: 1, 2: 1}
     monkeypatch.setattr(module, "HELD", 2 * encoded.embedding(0, 0)["ids"].nbytes)
-    encoded.embedding(3, 0)  # 0 and 2, used just before, are held no more
+    encoded.embedding(3, 0)  # 1 and 2 are held no more: 0 was used last
     assert encoded._bytes <= module.HELD
-    for z in (1, 3):
+    for z in (0, 3):
         encoded.embedding(z, 0)
     assert model.encoded == {0: 1, 1: 1, 2: 1, 3: 1}
     encoded.embedding(2, 0)
     assert model.encoded[2] == 2
 
 
-def test_of_what_is_gone_through_again_and_again_the_held_part_is_encoded_once(monkeypatch):
-    model = Counting(IDS)
-    encoded = behind(model, IDS.shape)
-    monkeypatch.setattr(module, "HELD", 4 * encoded.embedding(0, 0)["ids"].nbytes)
-    for _ in range(5):
-        for z in range(6):
-            for _batch in range(3):
-                encoded.embedding(z, 0)
-    assert sum(model.encoded.values()) <= 6 + 4 * 3
+def test_a_window_that_moves_is_encoded_once(monkeypatch):
+    """As a memory looks at slices: each object's, and those of objects that begin in the slices after it."""
+    ids = touching((20, 24, 24), 6, 6.0, seed=1)
+    model = Counting(ids)
+    encoded = behind(model, ids.shape)
+    monkeypatch.setattr(module, "HELD", 8 * encoded.embedding(0, 0)["ids"].nbytes)
+    for start in range(20):
+        for z in range(start, min(20, start + 6)):
+            encoded.embedding(z, 0)
+    assert set(model.encoded.values()) == {1}
 
 
 def test_an_embedding_larger_than_all_room_is_used(monkeypatch):

@@ -8,8 +8,7 @@ import sys
 import copick_tools.inference.monai as door
 print([name for name in ("transformers", "matplotlib", "pandas") if name in sys.modules])
 print([finder for finder in sys.meta_path if type(finder) is door._Absent])
-import matplotlib, pandas
-from transformers.models.bert import modeling_bert
+import matplotlib, pandas, transformers
 from monai.networks.nets import UNet
 assert door.UNet is UNet
 """

@@ -32,13 +32,12 @@ class SamFollower:
         self.network, self.device, self.mixed, self.sight = network, device, mixed, sight(network)
 
     @cached_property
-    def places(self) -> list[torch.Tensor]:
-        """What the encoder says of places in its feature maps, whatever the image."""
-        network, side = self.network.to(self.device).eval(), self.sight.side
-        with torch.inference_mode(), autocast(self.device, self.mixed):
-            nothing = torch.zeros((1, 3, side, side), device=self.device)
-            found = network.get_image_features(nothing, return_dict=True).fpn_position_encoding
-        return [part.float() for part in found[: len(sizes(network))]]
+    def places(self) -> torch.Tensor:
+        """(pixels, 1, channels): what the encoder says of places in its coarsest map, whatever the image."""
+        network, (height, width) = self.network.to(self.device), sizes(self.network)[-1]
+        shape = torch.Size((1, network.hidden_dim, height, width))
+        found: torch.Tensor = network.vision_encoder.neck.position_encoding(shape, self.device, torch.float32)
+        return found.flatten(2).permute(2, 0, 1)
 
     def follow(self, slices: Sequence[Embedding], z: int, masks: Mask, step: int) -> Iterator[tuple[int, Answer]]:
         """See `Follower.follow`."""
@@ -76,17 +75,25 @@ class SamFollower:
 
 
 class _Seen:
-    """What transformers' sessions keep of the frames of a video: here, what was encoded of the slices of a volume."""
+    """What transformers' sessions keep of the frames of a video: here, what was encoded of the slices of a volume.
+
+    The last slice stays on the device: each object asks for it.
+    """
 
     def __init__(self, follower: SamFollower, slices: Sequence[Embedding]) -> None:
         self.follower, self.slices = follower, slices
+        self.last: tuple[int, dict[str, list[Any]]] | None = None
 
-    def get_vision_features(self, z: int) -> dict[str, list[torch.Tensor]]:
-        """Of a slice, as its own encoder has them, without the sign that nothing is remembered."""
-        features = features_of(self.slices[z], self.follower.device)
-        flat = [part.flatten(2).permute(2, 0, 1) for part in features]
-        flat[-1] = flat[-1] - self.follower.network.no_memory_embedding
-        return {"vision_feats": flat, "vision_pos_embeds": self.follower.places}
+    def get_vision_features(self, z: int) -> dict[str, list[Any]]:
+        """Of a slice, as its own encoder has them, without the sign that nothing is remembered: maps (pixels, 1, channels), the
+        finest first. Of places only those of the last map are looked at.
+        """
+        if self.last is None or self.last[0] != z:
+            features = features_of(self.slices[z], self.follower.device)
+            flat = [part.flatten(2).permute(2, 0, 1) for part in features]
+            flat[-1] = flat[-1] - self.follower.network.no_memory_embedding
+            self.last = z, {"vision_feats": flat, "vision_pos_embeds": [self.follower.places]}
+        return self.last[1]
 
 
 def _forget(session: Any, z: int, config: Any) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 import transformers
 
-from copick_tools.engines.pretrained import UNBUILT
+from copick_tools.engines.pretrained import UNBUILT, short
 from copick_tools.engines.promptable.images import Sight
 from copick_tools.errors import FormatError, nearest
 
@@ -52,7 +52,7 @@ def configuration(config: Mapping[str, Any]) -> Any:
     try:
         return made(**{key: _typed(value, usual[key]) for key, value in config.items() if key != "model_type"})
     except UNBUILT as error:
-        raise FormatError(f"model.config makes no {CLASSES[kind]}: {' '.join(str(error).split())}") from error
+        raise FormatError(f"model.config makes no {CLASSES[kind]}: {short(error)}") from error
 
 
 def _require_known(config: Mapping[str, Any], known: Mapping[str, Any], where: str) -> None:
@@ -93,7 +93,7 @@ def built(config: Mapping[str, Any]) -> Any:
     try:
         network = getattr(transformers, f"{CLASSES[chosen.model_type]}Model")(chosen)
     except UNBUILT as error:
-        raise FormatError(f"model.config makes no network: {' '.join(str(error).split())}") from error
+        raise FormatError(f"model.config makes no network: {short(error)}") from error
     _randomize(network)
     for name, weights in network.named_parameters():
         weights.requires_grad_(not name.startswith(FIXED))

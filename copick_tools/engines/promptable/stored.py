@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import pickle
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -47,9 +46,7 @@ def load(network: torch.nn.Module, path: Path, config: Mapping[str, Any]) -> Non
     try:
         network.load_state_dict(weights_of(path, config))
     except RuntimeError as error:
-        raise FormatError(
-            f"{path}: the weights don't fit: {' '.join(str(error).split())[:300]}", "is the file whole?"
-        ) from error
+        raise FormatError(f"{path}: the weights don't fit: {pretrained.short(error)}", "is the file whole?") from error
 
 
 def require_same(path: Path, config: Mapping[str, Any]) -> None:
@@ -82,7 +79,7 @@ def _of_folder(folder: Path, config: Mapping[str, Any]) -> Tensors:
     try:
         with quietly():
             network, said = made.from_pretrained(folder, config=chosen, dtype=torch.float32, **how)
-    except (pickle.UnpicklingError, *pretrained.UNREADABLE) as error:
+    except pretrained.UNREADABLE as error:
         raise pretrained.unread(folder, error) from error
     _require_those_of_config(folder, said)
     return dict(network.state_dict())
