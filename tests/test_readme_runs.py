@@ -12,7 +12,7 @@ from local_portal import LocalPortal
 from portal_scenes import phantom
 
 ROOT = Path(__file__).parents[1]
-SHORTER = {"train phantom-sim/unet-small": 7, "train organelle-sim/ais": 2}  # the whole trainings take many minutes
+SHORTER = {"train phantom-sim/unet-small": 4, "train organelle-sim/ais": 2}  # the whole trainings take many minutes
 PICKS = ROOT / "tests/data/TS_5_4_beta-amylase.json"
 
 
@@ -92,7 +92,7 @@ def test_positions_of_experts_go_the_whole_way(walk):
     folder, run = walk
     commands = f"""
     popsicle simulate phantom --out real --positions {PICKS} --shape 96,320,320 --voxel-spacing 20 -q
-    popsicle localize experiment/best.ckpt -c real -i wbp -o :unet-small/1
+    popsicle localize experiment/best.ckpt -c real -i wbp -o :unet-small/1 --overlap 0.1
     popsicle evaluate -c real -i "*:unet-small/1" --task phantom-sim --json > real.json
     """
     done = run(commands)
