@@ -14,6 +14,8 @@ from copick_tools.cli.paths import FilePath
 from copick_tools.errors import UsageError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from copick_tools.data.project import Project
     from copick_tools.data.uris import TomogramUri
     from copick_tools.recipes.instance_thresholds import InstanceThresholds
@@ -108,16 +110,7 @@ def _picks(paths: tuple[Path, ...], known: Known, overwrite: bool, as_json: bool
     )
     plan = workflow.plan_calibration(_opened(paths, given), paths[0], project, given["run_names"], asked, given["out"])
     finished = None if overwrite else workflow.finished(plan)
-    if finished is not None:
-        _is_finished(plan.out)
-    else:
-        with output.progress("calibrate") as progress:
-            finished = workflow.calibrate(plan, progress)
-    if as_json:
-        output.document(finished)
-    else:
-        _show(finished)
-        output.note(f"thresholds: {plan.out}")
+    _learned(plan, finished, workflow.calibrate, _show, as_json)
 
 
 def _instances(paths: tuple[Path, ...], known: Known, overwrite: bool, as_json: bool, given: dict[str, Any]) -> None:
@@ -136,15 +129,20 @@ def _instances(paths: tuple[Path, ...], known: Known, overwrite: bool, as_json: 
         model = _opened(paths, given)
         plan = plan_calibration(model, paths[0], project, given["run_names"], wanted, given["device"])
         found = None if overwrite else finished(plan)
-        if found is not None:
-            _is_finished(plan.out)
-        else:
-            with output.progress("calibrate") as progress:
-                found = workflow.calibrate(plan, progress)
+        _learned(plan, found, workflow.calibrate, _show_instances, as_json)
+
+
+def _learned(plan: Any, found: Any, learn: Callable[..., Any], show: Callable[[Any], None], as_json: bool) -> None:
+    """Learn what wasn't found learned already, and say it."""
+    if found is not None:
+        output.note(f"{plan.out} is finished already; --overwrite makes it again")
+    else:
+        with output.progress("calibrate") as progress:
+            found = learn(plan, progress)
     if as_json:
         output.document(found)
     else:
-        _show_instances(found)
+        show(found)
         output.note(f"thresholds: {plan.out}")
 
 
@@ -160,10 +158,6 @@ def _opened(paths: tuple[Path, ...], given: dict[str, Any]) -> Model:
 
     tiling = predicting.take_options({key: given[key] for key in predicting.TILING}).tiling
     return Model.open(paths[0], given["device"], Options(tiling=tiling, thresholds=NONE, others=tuple(paths[1:])))
-
-
-def _is_finished(path: Path) -> None:
-    output.note(f"{path} is finished already; --overwrite makes it again")
 
 
 def _show_instances(found: InstanceThresholds) -> None:

@@ -1,8 +1,9 @@
 """From masks in single slices to masks of a volume: objects are followed up and down until they end.
 
 By prompts made of the last mask (Archit et al., Nature Methods 2025), or by a model that remembers slices as frames of a video
-(SAM2; Ravi et al. 2024). By prompts the model is asked about each slice once on the way up and once on the way down, whatever the number of objects;
-by a memory for each slice above or below in which objects begin that reach it. It is encoded once, while there is room.
+(SAM2; Ravi et al. 2024). By prompts the model is asked about each slice once on the way up and once on the way down, whatever the
+number of objects; by a memory for each slice above or below in which objects begin that reach it. A slice is encoded once, while
+there is room.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The only door to MONAI. Its import would import transformers and others too, seconds long, for parts of it that nobody uses here.
+"""The only door to MONAI. Its import would import transformers, pandas and matplotlib too, for parts of it that nobody uses here.
 
 In this process those parts (TransChex, CSV data sets, its own pictures) stay without them.
 """

@@ -116,7 +116,7 @@ def require_promptable(predictor: Any, name: Any = None) -> None:
         said = "this model" if name is None else str(name)
         raise UsageError(
             f"{said} answers no prompts",
-            "give a model that does by --promptable: a checkpoint of family sam or sam2, a folder of transformers, or oracle:URI",
+            "give a model that does by --promptable: a checkpoint of family sam or sam2, or a folder of transformers",
         )
 
 

@@ -1,16 +1,15 @@
 """A benchmark run: what is done, what is skipped, what fails alone, and the table."""
 
 import json
-import signal
-import subprocess
 import sys
 import threading
-import time
 
 import numpy as np
 import pytest
 
 pytest.importorskip("torch")
+
+from workflows.killing import killed_and_twice_again
 
 from copick_tools.data import uris
 from copick_tools.data.write import write_picks
@@ -245,16 +244,8 @@ def test_killed_it_goes_on_and_then_has_nothing_to_do(project, recipe_path, tmp_
     out = tmp_path / "bench"
     command = [sys.executable, "-m", "copick_tools.cli", "bench", str(recipe_path), "--seeds", "2"]
     command += ["-c", str(project.config), "--out", str(out), "--device", "cpu", "--json"]
-    first = subprocess.Popen(command, stdout=subprocess.DEVNULL)
-    while not (out / "octopi-tiny" / "seed-1" / "last.ckpt").exists() and first.poll() is None:
-        time.sleep(0.1)
-    first.send_signal(signal.SIGKILL)
-    first.wait()
-    time.sleep(1)
-    second, third = (
-        BenchResult.model_validate_json(subprocess.run(command, check=True, capture_output=True).stdout)
-        for _ in range(2)
-    )
+    outputs = killed_and_twice_again(command, out / "octopi-tiny" / "seed-1" / "last.ckpt")
+    second, third = map(BenchResult.model_validate_json, outputs)
     assert [s.status for s in second.steps[:4]] == ["skipped"] * 4
     assert [s.status for s in second.steps[4:]] == ["done"] * 4
     assert {s.status for s in third.steps} == {"skipped"}

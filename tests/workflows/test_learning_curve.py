@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
-import signal
-import subprocess
 import sys
-import time
 
 import numpy as np
 import pytest
@@ -18,6 +15,7 @@ from training.cells import recipe as cells_recipe
 pytest.importorskip("torch")
 
 from conftest import SHAPE, make_project
+from workflows.killing import killed_and_twice_again
 
 from copick_tools.data import read, uris
 from copick_tools.data.splits import write_splits
@@ -348,16 +346,8 @@ def test_killed_it_goes_on(writable, recipe_path, tmp_path):
     out = tmp_path / "curve"
     command = [sys.executable, "-m", "copick_tools.cli", "learning-curve", str(recipe_path), "--objects", "1,4"]
     command += ["-c", str(writable.config), "--out", str(out), "--device", "cpu", "--json"]
-    first = subprocess.Popen(command, stdout=subprocess.DEVNULL)
-    while not (out / "objects-4" / "seed-0" / "last.ckpt").exists() and first.poll() is None:
-        time.sleep(0.1)
-    first.send_signal(signal.SIGKILL)
-    first.wait()
-    time.sleep(1)
-    second, third = (
-        LearningCurveResult.model_validate_json(subprocess.run(command, check=True, capture_output=True).stdout)
-        for _ in range(2)
-    )
+    outputs = killed_and_twice_again(command, out / "objects-4" / "seed-0" / "last.ckpt")
+    second, third = map(LearningCurveResult.model_validate_json, outputs)
     assert [step.status for step in second.steps] == ["skipped"] * 4 + ["done"] * 4
     assert {step.status for step in third.steps} == {"skipped"}
     assert third.points == second.points
